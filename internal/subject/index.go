@@ -1,0 +1,142 @@
+package subject
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Index finds the subscriptions for a published subject. The zero Index is
+// empty and ready to use; it is safe for concurrent use.
+//
+// Subscriptions live in a trie of tokens under a read-write lock. In front of
+// it stands a bounded cache of immutable results that is read without a lock.
+// A cached result is valid as long as
+//
+//   - it is still in its slot: a change of a literal subscription empties
+//     exactly the slot of its subject, and
+//   - its stamp is current: a change of a wildcard subscription advances the
+//     stamp of the subjects that begin with the same token (of all subjects if
+//     it begins with a wildcard).
+//
+// Slots are filled while holding the read lock and invalidated while holding
+// the write lock, so a result computed before a change never enters the cache
+// after it.
+type Index[T comparable] struct {
+	mu    sync.RWMutex
+	root  level[T]
+	count int
+	cache resultCache[T]
+	size  atomic.Int64 // count, readable without the lock
+}
+
+// Result is what matches one subject. It is shared and must not be changed.
+type Result[T comparable] struct {
+	Plain  []T
+	Queues []QueueGroup[T]
+}
+
+// Empty tells whether nothing matched.
+func (r *Result[T]) Empty() bool { return len(r.Plain) == 0 && len(r.Queues) == 0 }
+
+// QueueGroup is the members of one queue group that match one subject. Members
+// of one name that subscribed with different patterns are in one group.
+type QueueGroup[T comparable] struct {
+	Name    string
+	Members []T
+}
+
+// Insert adds v under pattern, which must be Valid; queue is the queue group's
+// name, or empty. Inserting what is there already changes nothing.
+func (x *Index[T]) Insert(pattern, queue string, v T) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.root.insert(pattern, queue, v) {
+		x.count++
+		x.size.Store(int64(x.count))
+		x.cache.invalidate(pattern)
+	}
+}
+
+// Remove takes out what Insert added; it tells whether it was there.
+func (x *Index[T]) Remove(pattern, queue string, v T) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.root.remove(pattern, pattern, queue, v) {
+		return false
+	}
+	x.count--
+	x.size.Store(int64(x.count))
+	x.cache.invalidate(pattern)
+	return true
+}
+
+// Match returns what matches a published subject; never nil.
+func (x *Index[T]) Match(literal string) *Result[T] {
+	if r := x.cache.get(literal); r != nil {
+		return r
+	}
+	return x.matchSlow(literal)
+}
+
+// MatchBytes is Match for a subject that is still in a read buffer. It does not
+// allocate when the result is cached.
+func (x *Index[T]) MatchBytes(literal []byte) *Result[T] {
+	if r := x.cache.get(view(literal)); r != nil {
+		return r
+	}
+	return x.matchSlow(string(literal))
+}
+
+func (x *Index[T]) matchSlow(literal string) *Result[T] {
+	x.mu.RLock()
+	r := x.matchLocked(literal)
+	crowded := x.cache.put(literal, r)
+	x.mu.RUnlock()
+	if crowded {
+		x.mu.Lock()
+		x.cache.grow()
+		x.mu.Unlock()
+	}
+	return r
+}
+
+func (x *Index[T]) matchLocked(literal string) *Result[T] {
+	r := new(Result[T])
+	if x.count > 0 && !hasEmptyToken(literal) {
+		x.root.match(literal, func(n *node[T]) bool {
+			n.collect(r)
+			return true
+		})
+	}
+	return r
+}
+
+// HasInterest tells whether anything matches a published subject. It leaves the
+// cache as it is, so it suits subjects that are seen once.
+func (x *Index[T]) HasInterest(literal string) bool {
+	if x.size.Load() == 0 || hasEmptyToken(literal) {
+		return false
+	}
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return !x.root.match(literal, func(*node[T]) bool { return false })
+}
+
+// Overlapping visits every subscription that some literal could match together
+// with pattern, until visit returns false. visit must not use the index.
+func (x *Index[T]) Overlapping(pattern string, visit func(pattern, queue string, v T) bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	x.root.overlapping(pattern, func(n *node[T]) bool { return n.visit(visit) })
+}
+
+// All visits every subscription in no particular order until visit returns
+// false. visit must not use the index.
+func (x *Index[T]) All(visit func(pattern, queue string, v T) bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	x.root.all(func(n *node[T]) bool { return n.visit(visit) })
+}
+
+// Len is the number of subscriptions.
+func (x *Index[T]) Len() int { return int(x.size.Load()) }
