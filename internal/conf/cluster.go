@@ -1,0 +1,128 @@
+package conf
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+func clusterSchema() schema[Cluster] {
+	return schema[Cluster]{blockCluster, map[string]handler[Cluster]{
+		"name": put(readName, func(c *Cluster) *string { return &c.Name }),
+		"listen": func(d *decoder, f *field, c *Cluster) {
+			readListen(d, f, &c.Host, &c.Port)
+		},
+		"host":            put(readString, func(c *Cluster) *string { return &c.Host }),
+		"port":            put(readPort, func(c *Cluster) *int { return &c.Port }),
+		"advertise":       put(readAdvertise, func(c *Cluster) *string { return &c.Advertise }),
+		"authorization":   sub(routeAuthSchema, func(c *Cluster) *Authorization { return &c.Authorization }),
+		"routes":          decodeRoutes,
+		"connect_retries": put(readCount, func(c *Cluster) *int { return &c.ConnectRetries }),
+		"no_advertise": func(d *decoder, f *field, _ *Cluster) {
+			if v, ok := readBool(d, f); ok {
+				d.cfg.NoAdvertise = v
+			}
+		},
+
+		"pool_size":     noEffect[Cluster](readInt),
+		"accounts":      noEffect[Cluster](readStrings),
+		"compression":   checkCompression,
+		"ping_interval": noEffect[Cluster](readDuration),
+		"ping_max":      noEffect[Cluster](readCount),
+	}}
+}
+
+// routeAuthSchema is what of an authorization block routes have: one user.
+func routeAuthSchema() schema[Authorization] {
+	all := authorizationSchema()
+	keys := map[string]handler[Authorization]{}
+	for _, k := range []string{"user", "pass", "timeout"} {
+		keys[k] = all.keys[k]
+	}
+	return schema[Authorization]{all.block, keys}
+}
+
+func decodeRoutes(d *decoder, f *field, c *Cluster) {
+	if !d.is(f, kindList) {
+		return
+	}
+	texts, _ := readStrings(d, f)
+	c.Routes = nil
+	for _, text := range texts {
+		u, err := parseRoute(text)
+		if err != nil {
+			d.fault(f, "%v", err)
+			continue
+		}
+		c.Routes = append(c.Routes, u)
+	}
+}
+
+// ParseRoutes reads routes separated by commas, as the flag has them.
+func ParseRoutes(list string) ([]*url.URL, error) {
+	var routes []*url.URL
+	for _, text := range strings.Split(list, ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		u, err := parseRoute(text)
+		if err != nil {
+			return nil, err
+		}
+		routes = append(routes, u)
+	}
+	return routes, nil
+}
+
+// parseRoute reads a URL like nats-route://user:pass@host:6222, of which all but
+// the host may be left out. The result always has a port.
+func parseRoute(text string) (*url.URL, error) {
+	full := strings.TrimSpace(text)
+	if !strings.Contains(full, "://") {
+		full = "nats://" + full
+	}
+	u, err := url.Parse(full)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("has the invalid route %q", text)
+	case u.Scheme != "nats" && u.Scheme != "nats-route":
+		return nil, fmt.Errorf("has the route %q, whose scheme %q is not supported", text, u.Scheme)
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("has the route %q without a host", text)
+	}
+	if u.Port() == "" {
+		u.Host = net.JoinHostPort(u.Hostname(), strconv.Itoa(DefaultClusterPort))
+	}
+	if n, err := strconv.Atoi(u.Port()); err != nil || n < 1 || n > 65535 {
+		return nil, fmt.Errorf("has the route %q with the invalid port %q", text, u.Port())
+	}
+	return u, nil
+}
+
+var compressionModes = []string{
+	"off", "disabled", "on", "enabled", "accept", "s2_fast", "s2_better", "s2_best", "s2_auto",
+}
+
+// checkCompression checks a value that has no effect, see Cluster.
+func checkCompression(d *decoder, f *field, _ *Cluster) {
+	switch f.value.kind {
+	case kindBool:
+	case kindBlock:
+		schema[Cluster]{blockCompression, map[string]handler[Cluster]{
+			"mode":           checkCompression,
+			"rtt_thresholds": noEffect[Cluster](readStrings),
+		}}.decode(d, f.value.fields, nil)
+	default:
+		mode, ok := readString(d, f)
+		for _, known := range compressionModes {
+			if strings.EqualFold(mode, known) {
+				return
+			}
+		}
+		if ok {
+			d.fault(f, "has the unknown compression mode %q", mode)
+		}
+	}
+}
