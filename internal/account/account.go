@@ -3,6 +3,12 @@
 // sockets or subscriptions.
 package account
 
+import (
+	"sync/atomic"
+
+	"weir/internal/conf"
+)
+
 // Names of the accounts that always exist.
 const (
 	// GlobalName is the account of users that are configured outside of any
@@ -12,22 +18,38 @@ const (
 	SystemName = "$SYS"
 )
 
-// Account is one subject space. Subjects of different accounts never meet,
-// except through exports and imports. It is immutable but for its identity:
-// a reload that keeps an account keeps its pointer.
+// Account is one subject space. Subjects of different accounts never meet.
+// A reload that keeps an account keeps its pointer and changes its settings.
 type Account struct {
-	name   string
-	system bool
+	name     string
+	settings atomic.Pointer[settings]
 }
 
-// New returns an account that belongs to no registry; for tests and for peers
-// that name an account which this node does not have.
-func New(name string) *Account { return &Account{name: name} }
+type settings struct {
+	system    bool
+	limits    conf.AccountLimits
+	jetStream *conf.AccountJetStream
+}
+
+var unlimited = conf.AccountLimits{MaxConnections: -1, MaxSubscriptions: -1, MaxPayload: -1}
+
+// New returns an account without limits that belongs to no registry.
+func New(name string) *Account {
+	a := &Account{name: name}
+	a.settings.Store(&settings{limits: unlimited})
+	return a
+}
 
 // Name is the account's configured name.
 func (a *Account) Name() string { return a.name }
 
-// IsSystem tells whether this is the system account.
-func (a *Account) IsSystem() bool { return a.system }
-
 func (a *Account) String() string { return a.name }
+
+// IsSystem tells whether this is the system account.
+func (a *Account) IsSystem() bool { return a.settings.Load().system }
+
+// Limits bound what the account's clients may use together; -1 is unlimited.
+func (a *Account) Limits() conf.AccountLimits { return a.settings.Load().limits }
+
+// JetStream is what the account may use of JetStream; nil when nothing.
+func (a *Account) JetStream() *conf.AccountJetStream { return a.settings.Load().jetStream }
