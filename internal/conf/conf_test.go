@@ -59,7 +59,7 @@ func transcript(c *Config, err error) string {
 	}
 	var sb strings.Builder
 	for _, w := range c.Warnings {
-		fmt.Fprintf(&sb, "warning: %s\n", w)
+		fmt.Fprintf(&sb, "warning: %s\n", strings.ReplaceAll(w.String(), os.TempDir(), "TMP"))
 	}
 	for i, r := range c.Cluster.Routes {
 		fmt.Fprintf(&sb, "route %d: %s\n", i, r)
