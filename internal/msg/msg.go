@@ -29,3 +29,14 @@ type State struct {
 	NumSubjects int    // distinct subjects among the messages
 	NumDeleted  int    // sequences between FirstSeq and LastSeq without a message
 }
+
+// Size is what a message counts for in State.Bytes, given the lengths of its parts.
+func Size(memory bool, subject, header, data int) int {
+	switch {
+	case memory:
+		return subject + header + data + 16
+	case header > 0:
+		return 22 + subject + 4 + header + data + 8
+	}
+	return 22 + subject + data + 8
+}

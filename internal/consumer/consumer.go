@@ -1,0 +1,301 @@
+// Package consumer is the state machine of a consumer: how far it has delivered, what waits for an ack, and who runs it. It
+// is a function of its keys and of the operations that its runner has had replicated. See DESIGN.md.
+package consumer
+
+import (
+	"time"
+
+	"weir/internal/api"
+	"weir/internal/base"
+	"weir/internal/subject"
+)
+
+// Pair is a position: a consumer sequence and the stream sequence that belongs to it.
+type Pair struct{ Consumer, Stream uint64 }
+
+// Consumer is one consumer's replicated state.
+//
+// Deliveries are numbered by consumer sequences, redeliveries too. Delivered is the last of both. A message is pending from
+// its first delivery to its ack, its term or its last permitted delivery. AckFloor is the position up to which nothing is
+// pending.
+//
+// A runner is the replica that serves the consumer. It has the epoch of its appointment, and numbers its deltas from 1 in
+// each epoch. A delta is applied if it is of the epoch in force and the next by number: so a runner sends one again,
+// when it does not know what became of it, and none is applied twice, out of order, or after its runner was replaced.
+type Consumer struct {
+	ID      uint64 // never reused within its stream
+	Name    string
+	Created time.Time
+	Config  api.ConsumerConfig // as applied, defaults filled in
+	Filter  subject.Filter
+
+	// LastPerSubject, for that deliver policy, is the stream's last sequence when the consumer was made: of the messages
+	// up to it only the last of each subject are delivered.
+	LastPerSubject uint64
+
+	state
+	pending     pendingSet
+	redelivered int // pending messages with more than one delivery
+	headerDirty bool
+
+	// released is called during Apply for each message that the consumer is through with.
+	released func(seq uint64)
+	now      int64
+}
+
+// state is the part of a consumer that changes with its work.
+type state struct {
+	Delivered Pair
+	AckFloor  Pair
+	// LastDelivered and LastAcked are the times of the last activity, unix ns; 0 is never.
+	LastDelivered int64
+	LastAcked     int64
+	Runner        base.ReplicaID // 0 is none
+	Epoch         uint64
+	Ticket        uint64 // number of the last delta applied in Epoch
+}
+
+// New makes a consumer that starts with the message start. cfg has passed Check.
+func New(id uint64, cfg api.ConsumerConfig, created int64, start uint64) *Consumer {
+	base.Assert(cfg.Name != "" && start > 0, "consumer %q starts at %d", cfg.Name, start)
+	c := &Consumer{ID: id, Created: time.Unix(0, created).UTC()}
+	c.setConfig(cfg)
+	c.Delivered.Stream = start - 1
+	c.AckFloor.Stream = start - 1
+	c.headerDirty = true
+	return c
+}
+
+func (c *Consumer) setConfig(cfg api.ConsumerConfig) {
+	c.Name, c.Config = cfg.Name, cfg
+	c.Filter = subject.NewFilter(cfg.Filters()...)
+}
+
+// Update replaces the configuration.
+func (c *Consumer) Update(cfg api.ConsumerConfig) { c.setConfig(cfg) }
+
+// Acks tells whether deliveries wait for an ack.
+func (c *Consumer) Acks() bool { return c.Config.AckPolicy != api.AckNone }
+
+// Pull tells whether clients ask for messages.
+func (c *Consumer) Pull() bool { return c.Config.DeliverSubject == "" }
+
+// Paused tells whether delivery is suspended at now.
+func (c *Consumer) Paused(now time.Time) bool {
+	return c.Config.PauseUntil != nil && now.Before(*c.Config.PauseUntil)
+}
+
+// NumPending is the number of messages that wait for an ack, NumRedelivered those among them delivered more than once.
+func (c *Consumer) NumAckPending() int  { return c.pending.n }
+func (c *Consumer) NumRedelivered() int { return c.redelivered }
+
+// PendingOf is the pending delivery of a message.
+func (c *Consumer) PendingOf(seq uint64) (Pending, bool) {
+	if p := c.pending.get(seq); p != nil {
+		return *p, true
+	}
+	return Pending{}, false
+}
+
+// AscendPending visits the pending messages from a stream sequence on, in order, until visit returns false.
+func (c *Consumer) AscendPending(from uint64, visit func(Pending) bool) {
+	c.pending.ascend(from, visit)
+}
+
+// Needs tells whether the message with a sequence, whose subject the filter matches, is still to be delivered or acked.
+func (c *Consumer) Needs(seq uint64) bool {
+	return seq > c.Delivered.Stream || c.pending.get(seq) != nil
+}
+
+// SetRunner appoints a runner and begins an epoch.
+func (c *Consumer) SetRunner(r base.ReplicaID) {
+	c.Runner, c.Ticket = r, 0
+	c.Epoch++
+	c.headerDirty = true
+}
+
+// Pause suspends delivery until a time; nil resumes.
+func (c *Consumer) Pause(until *time.Time) { c.Config.PauseUntil = until }
+
+// Verdict is what came of a delta.
+type Verdict byte
+
+const (
+	Applied   Verdict = iota
+	Repeated          // its number was applied before
+	Premature         // one with a lower number is missing
+	Stale             // its epoch is over
+)
+
+// Apply does the operations of a delta that reached the log at now (unix ns). ops has passed CheckOps. released is called
+// for each message that the consumer is through with: acked, termed, or delivered where no ack is asked for.
+func (c *Consumer) Apply(now int64, epoch, ticket uint64, ops []byte, released func(seq uint64)) (Verdict, error) {
+	switch {
+	case epoch != c.Epoch:
+		return Stale, nil
+	case ticket <= c.Ticket:
+		return Repeated, nil
+	case ticket > c.Ticket+1:
+		return Premature, nil
+	}
+	c.Ticket, c.now, c.released = ticket, now, released
+	c.headerDirty = true
+	return Applied, decodeOps(ops, (*opApplier)(c))
+}
+
+// opApplier is a Consumer as the visitor of its operations.
+type opApplier Consumer
+
+func (a *opApplier) deliver(time int64, consumerSeq, seq uint64) {
+	a.LastDelivered = time
+	a.Delivered.Consumer = max(a.Delivered.Consumer, consumerSeq)
+	if seq <= a.Delivered.Stream {
+		return
+	}
+	idle := a.pending.n == 0
+	if idle && a.AckFloor.Stream < seq-1 {
+		// Everything between was not for this consumer.
+		a.AckFloor.Stream = max(a.AckFloor.Stream, a.Delivered.Stream)
+	}
+	a.Delivered.Stream = seq
+	if a.Config.AckPolicy == api.AckNone {
+		a.AckFloor = a.Delivered
+		a.released(seq)
+		return
+	}
+	a.pending.put(Pending{Seq: seq, ConsumerSeq: consumerSeq, Time: time, Deliveries: 1})
+}
+
+func (a *opApplier) redeliver(time int64, consumerSeq, seq uint64, deliveries uint32) {
+	a.LastDelivered = time
+	a.Delivered.Consumer = max(a.Delivered.Consumer, consumerSeq)
+	p := a.pending.touch(seq)
+	if p == nil {
+		return
+	}
+	if p.Deliveries == 1 && deliveries > 1 {
+		a.redelivered++
+	}
+	p.Deliveries, p.Time = max(p.Deliveries, deliveries), time
+}
+
+func (a *opApplier) ack(seq uint64) {
+	first := a.pending.first()
+	if first == nil {
+		return
+	}
+	lowest := first.Seq == seq
+	if !a.drop(seq) {
+		return
+	}
+	a.LastAcked = a.now
+	if lowest {
+		a.raiseFloor()
+	}
+	a.released(seq)
+}
+
+func (a *opApplier) ackAll(seq uint64) {
+	target := a.pending.get(seq)
+	if seq > a.Delivered.Stream || seq <= a.AckFloor.Stream {
+		return
+	}
+	floor := Pair{Stream: seq}
+	if target != nil {
+		floor.Consumer = target.ConsumerSeq
+	}
+	a.LastAcked = a.now
+	a.pending.removeBelow(seq+1, func(p Pending) {
+		a.forget(p)
+		floor.Consumer = max(floor.Consumer, p.ConsumerSeq)
+		a.released(p.Seq)
+	})
+	a.AckFloor = Pair{max(a.AckFloor.Consumer, floor.Consumer), floor.Stream}
+	if a.pending.n == 0 {
+		a.AckFloor = a.Delivered
+	}
+}
+
+func (a *opApplier) touch(seq uint64, time int64) {
+	if p := a.pending.touch(seq); p != nil {
+		p.Time = time
+	}
+}
+
+func (a *opApplier) skip(seq uint64) {
+	a.Delivered.Stream = max(a.Delivered.Stream, seq)
+	if a.pending.n == 0 {
+		a.AckFloor.Stream = a.Delivered.Stream
+	}
+}
+
+func (a *opApplier) exceeded(seq uint64) {
+	first := a.pending.first()
+	if first == nil {
+		return
+	}
+	lowest := first.Seq == seq
+	if a.drop(seq) && lowest {
+		a.raiseFloor()
+	}
+}
+
+// drop ends the wait for a message.
+func (a *opApplier) drop(seq uint64) bool {
+	p, ok := a.pending.remove(seq)
+	if ok {
+		a.forget(p)
+	}
+	return ok
+}
+
+func (a *opApplier) forget(p Pending) {
+	if p.Deliveries > 1 {
+		a.redelivered--
+	}
+}
+
+// raiseFloor moves the floor to just below the lowest pending message.
+func (a *opApplier) raiseFloor() {
+	p := a.pending.first()
+	if p == nil {
+		a.AckFloor = a.Delivered
+		return
+	}
+	a.AckFloor = Pair{max(a.AckFloor.Consumer, p.ConsumerSeq-1), max(a.AckFloor.Stream, p.Seq-1)}
+}
+
+// Purged follows a purge of the stream: messages below a sequence are gone.
+func (c *Consumer) Purged(below uint64) {
+	if c.AckFloor.Stream+1 >= below {
+		return
+	}
+	a := (*opApplier)(c)
+	a.pending.removeBelow(below, a.forget)
+	if c.Delivered.Stream+1 < below {
+		c.Delivered.Stream = below - 1
+	}
+	if a.pending.n == 0 {
+		c.AckFloor = Pair{c.Delivered.Consumer, max(c.AckFloor.Stream, c.Delivered.Stream)}
+	} else {
+		a.raiseFloor()
+	}
+	c.headerDirty = true
+}
+
+// Removed follows the removal of one message: it needs no ack any more.
+func (c *Consumer) Removed(seq uint64) {
+	if c.pending.get(seq) != nil {
+		(*opApplier)(c).exceeded(seq)
+		c.headerDirty = true
+	}
+}
+
+// Reset starts over with the message start: nothing is delivered or pending.
+func (c *Consumer) Reset(start uint64) {
+	a := (*opApplier)(c)
+	a.pending.removeBelow(^uint64(0), a.forget)
+	c.Delivered = Pair{Stream: start - 1}
+	c.AckFloor = Pair{Stream: start - 1}
+	c.headerDirty = true
+}

@@ -1,0 +1,208 @@
+package consumer
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"hash/fnv"
+
+	"time"
+	"weir/internal/api"
+	"weir/internal/base"
+	"weir/internal/subject"
+)
+
+// Keys is the replicated key space.
+type Keys interface {
+	Set(key, value []byte) error
+	Unset(key []byte) error
+	ScanKeys(prefix []byte, visit func(key, value []byte) bool) error
+}
+
+// First bytes of the keys of consumers; the consumer's ID (8 bytes, big endian) follows.
+const (
+	keyConfig  = 'c' // configFormat, JSON of definition
+	keyState   = 'h' // stateFormat, varints of state
+	keyPending = 'p' // + base of the chunk (8 bytes) → appendChunk
+)
+
+const (
+	configFormat = 1
+	stateFormat  = 1
+)
+
+type definition struct {
+	Config         api.ConsumerConfig `json:"config"`
+	Created        int64              `json:"created"`
+	LastPerSubject uint64             `json:"last_per_subject,omitempty"`
+}
+
+func (c *Consumer) key(kind byte) []byte {
+	return binary.BigEndian.AppendUint64(append(make([]byte, 0, 17), kind), c.ID)
+}
+
+// SaveConfig writes what changes only by the API.
+func (c *Consumer) SaveConfig(keys Keys) error {
+	doc, err := json.Marshal(definition{c.Config, c.Created.UnixNano(), c.LastPerSubject})
+	if err != nil {
+		return err
+	}
+	return keys.Set(c.key(keyConfig), append([]byte{configFormat}, doc...))
+}
+
+// Flush writes what changed since the last Flush.
+func (c *Consumer) Flush(keys Keys) error {
+	err := c.pending.flush(func(b uint64, entries []Pending) error {
+		key := binary.BigEndian.AppendUint64(c.key(keyPending), b)
+		if entries == nil {
+			return keys.Unset(key)
+		}
+		return keys.Set(key, appendChunk(nil, b, entries))
+	})
+	if err != nil || !c.headerDirty {
+		return err
+	}
+	c.headerDirty = false
+	return keys.Set(c.key(keyState), c.state.append([]byte{stateFormat}))
+}
+
+// Erase removes every key of the consumer.
+func (c *Consumer) Erase(keys Keys) error {
+	if err := c.pending.flush(func(b uint64, entries []Pending) error { return nil }); err != nil {
+		return err
+	}
+	for _, chunk := range c.pending.chunks {
+		if err := keys.Unset(binary.BigEndian.AppendUint64(c.key(keyPending), chunk.base)); err != nil {
+			return err
+		}
+	}
+	if err := keys.Unset(c.key(keyState)); err != nil {
+		return err
+	}
+	return keys.Unset(c.key(keyConfig))
+}
+
+func (s *state) append(dst []byte) []byte {
+	for _, v := range []uint64{s.Delivered.Consumer, s.Delivered.Stream, s.AckFloor.Consumer, s.AckFloor.Stream,
+		uint64(s.Runner), s.Epoch, s.Ticket} {
+		dst = binary.AppendUvarint(dst, v)
+	}
+	dst = binary.AppendVarint(dst, s.LastDelivered)
+	return binary.AppendVarint(dst, s.LastAcked)
+}
+
+func decodeState(value []byte) (s state, ok bool) {
+	r := reader{buf: value}
+	if r.byte() != stateFormat {
+		return s, false
+	}
+	s.Delivered = Pair{r.uvarint(), r.uvarint()}
+	s.AckFloor = Pair{r.uvarint(), r.uvarint()}
+	s.Runner = base.ReplicaID(r.uvarint())
+	s.Epoch, s.Ticket = r.uvarint(), r.uvarint()
+	s.LastDelivered, s.LastAcked = r.varint(), r.varint()
+	return s, r.done()
+}
+
+// Load reads all consumers that stand in keys, in order of ID.
+func Load(keys Keys) ([]*Consumer, error) {
+	l := loader{byID: map[uint64]*Consumer{}}
+	for _, step := range []struct {
+		kind byte
+		read func(c *Consumer, rest, value []byte) error
+	}{{keyConfig, nil}, {keyState, l.state}, {keyPending, l.chunk}} {
+		var bad error
+		err := keys.ScanKeys([]byte{step.kind}, func(key, value []byte) bool {
+			bad = l.one(key, value, step.read)
+			return bad == nil
+		})
+		if err == nil {
+			err = bad
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return l.list, nil
+}
+
+type loader struct {
+	list []*Consumer
+	byID map[uint64]*Consumer
+}
+
+func (l *loader) one(key, value []byte, read func(*Consumer, []byte, []byte) error) error {
+	if len(key) < 9 {
+		return base.Corruptf("consumer key %q", key)
+	}
+	id := binary.BigEndian.Uint64(key[1:])
+	if read == nil {
+		return l.config(id, value)
+	}
+	c := l.byID[id]
+	if c == nil {
+		return base.Corruptf("key %q is of no consumer", key)
+	}
+	return read(c, key[9:], value)
+}
+
+func (l *loader) config(id uint64, value []byte) error {
+	if len(value) == 0 || value[0] != configFormat {
+		return base.Corruptf("consumer %d: configuration of unknown format", id)
+	}
+	var d definition
+	if err := json.Unmarshal(value[1:], &d); err != nil {
+		return base.Corruptf("consumer %d: configuration: %w", id, err)
+	}
+	for _, f := range d.Config.Filters() {
+		if !subject.Valid(f) {
+			return base.Corruptf("consumer %d: filter %q", id, f)
+		}
+	}
+	c := &Consumer{ID: id, Created: time.Unix(0, d.Created).UTC(), LastPerSubject: d.LastPerSubject}
+	c.setConfig(d.Config)
+	l.list = append(l.list, c)
+	l.byID[id] = c
+	return nil
+}
+
+func (l *loader) state(c *Consumer, _, value []byte) error {
+	s, ok := decodeState(value)
+	if !ok {
+		return base.Corruptf("consumer %d: state of %d bytes", c.ID, len(value))
+	}
+	c.state = s
+	return nil
+}
+
+func (l *loader) chunk(c *Consumer, rest, value []byte) error {
+	if len(rest) != 8 {
+		return base.Corruptf("consumer %d: key of a pending chunk", c.ID)
+	}
+	ch, err := decodeChunk(binary.BigEndian.Uint64(rest), value)
+	if err != nil {
+		return base.Corruptf("consumer %d: %w", c.ID, err)
+	}
+	c.pending.chunks = append(c.pending.chunks, ch)
+	c.pending.n += len(ch.entries)
+	for _, p := range ch.entries {
+		if p.Deliveries > 1 {
+			c.redelivered++
+		}
+	}
+	return nil
+}
+
+// Hash sums up the state.
+func (c *Consumer) Hash() uint64 {
+	h := fnv.New64a()
+	doc, err := json.Marshal(definition{c.Config, c.Created.UnixNano(), c.LastPerSubject})
+	base.Assert(err == nil, "consumer %q can not be encoded: %v", c.Name, err)
+	h.Write(doc)
+	buf := c.state.append(nil)
+	c.pending.ascend(0, func(p Pending) bool {
+		buf = appendChunk(buf, chunkBase(p.Seq), []Pending{p})
+		return true
+	})
+	h.Write(buf)
+	return h.Sum64()
+}

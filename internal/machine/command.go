@@ -1,0 +1,285 @@
+package machine
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"weir/internal/api"
+	"weir/internal/base"
+	"weir/internal/consumer"
+)
+
+// A command is the data of one Raft entry:
+//
+//	version (1 byte), kind (1 byte), proposer (uvarint), seq (uvarint), body
+//
+// The body of what is rare is JSON; that of publishes, deltas and runners is binary.
+const commandVersion = 1
+
+// Kind is what a command does.
+type Kind byte
+
+// The kinds of commands. Values are stored in logs: never change or reuse one.
+const (
+	KindInit           Kind = 1
+	KindPublish        Kind = 2
+	KindUpdate         Kind = 3
+	KindPurge          Kind = 4
+	KindDeleteMsg      Kind = 5
+	KindConsumerCreate Kind = 6
+	KindConsumerDelete Kind = 7
+	KindDeltas         Kind = 8
+	KindRunners        Kind = 9
+	KindConsumerPause  Kind = 10
+	KindConsumerReset  Kind = 11
+	KindExpire         Kind = 12
+)
+
+// Origin says who proposed a command, so that its answer finds the client who waits. Seq numbers the proposer's requests; a
+// publish command takes one number per message, from Seq on. A replica that restarts must not reuse numbers: entries of
+// its former life may still be applied.
+type Origin struct {
+	Proposer base.ReplicaID
+	Seq      uint64
+}
+
+// Command is one of the structs below, or a publish (see AppendPublish).
+type Command interface{ kind() Kind }
+
+// Init makes the stream. Config has passed stream.Check.
+type Init struct {
+	Config  api.StreamConfig `json:"config"`
+	Created int64            `json:"created"` // unix ns
+}
+
+// Update puts a configuration in force that has passed stream.CheckUpdate.
+type Update struct {
+	Time   int64            `json:"time"` // unix ns
+	Config api.StreamConfig `json:"config"`
+}
+
+// Purge removes messages; fields as stream.PurgeRequest.
+type Purge struct {
+	Filter string `json:"filter,omitempty"`
+	Below  uint64 `json:"below,omitempty"`
+	Keep   uint64 `json:"keep,omitempty"`
+	UpTo   uint64 `json:"up_to,omitempty"`
+}
+
+// DeleteMsg removes one message.
+type DeleteMsg struct {
+	Seq     uint64 `json:"seq"`
+	NoErase bool   `json:"no_erase,omitempty"`
+}
+
+// Action is the "action" of a consumer create request.
+type Action string
+
+// The actions: make or update, only make, only update.
+const (
+	ActionAny    Action = ""
+	ActionCreate Action = "create"
+	ActionUpdate Action = "update"
+)
+
+// ConsumerCreate makes or updates a consumer. The proposer has given an ephemeral consumer its name.
+type ConsumerCreate struct {
+	Time     int64              `json:"time"` // unix ns
+	Action   Action             `json:"action,omitempty"`
+	Pedantic bool               `json:"pedantic,omitempty"`
+	Config   api.ConsumerConfig `json:"config"`
+	Limits   consumer.Limits    `json:"limits"`
+	// Runner serves a consumer that is made.
+	Runner base.ReplicaID `json:"runner"`
+}
+
+// ConsumerDelete removes a consumer. ID, unless 0, must be the consumer's: an ephemeral that fell idle is not to be mistaken
+// for one made since under its name.
+type ConsumerDelete struct {
+	Name string `json:"name"`
+	ID   uint64 `json:"id,omitempty"`
+}
+
+// ConsumerPause suspends delivery until a time; nil resumes.
+type ConsumerPause struct {
+	Name  string     `json:"name"`
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// ConsumerReset starts a consumer over with the message Seq; 0 is where it was made to start.
+type ConsumerReset struct {
+	Name string `json:"name"`
+	Seq  uint64 `json:"seq,omitempty"`
+}
+
+// Expire lets time pass: what is due at Time goes.
+type Expire struct{ Time int64 }
+
+// Runners appoints runners.
+type Runners []Appointment
+
+// Appointment makes a replica the runner of a consumer, whose epoch rises. Epoch is the one in force when it was decided;
+// it is ignored when that is over.
+type Appointment struct {
+	Consumer uint64 // its ID
+	Epoch    uint64
+	Runner   base.ReplicaID
+}
+
+// Deltas is the work of runners.
+type Deltas struct {
+	Time int64 // unix ns
+	List []Delta
+}
+
+// Delta is a piece of one runner's work.
+type Delta struct {
+	Consumer uint64 // its ID
+	Epoch    uint64
+	Ticket   uint64 // numbers the deltas of an epoch from 1
+	Ops      []byte // consumer.Ops
+}
+
+func (*Init) kind() Kind           { return KindInit }
+func (*Update) kind() Kind         { return KindUpdate }
+func (*Purge) kind() Kind          { return KindPurge }
+func (*DeleteMsg) kind() Kind      { return KindDeleteMsg }
+func (*ConsumerCreate) kind() Kind { return KindConsumerCreate }
+func (*ConsumerDelete) kind() Kind { return KindConsumerDelete }
+func (*ConsumerPause) kind() Kind  { return KindConsumerPause }
+func (*ConsumerReset) kind() Kind  { return KindConsumerReset }
+func (*Expire) kind() Kind         { return KindExpire }
+func (Runners) kind() Kind         { return KindRunners }
+func (*Deltas) kind() Kind         { return KindDeltas }
+
+// Append encodes a command.
+func Append(dst []byte, o Origin, c Command) []byte {
+	dst = appendHeader(dst, c.kind(), o)
+	switch c := c.(type) {
+	case *Expire:
+		return binary.AppendVarint(dst, c.Time)
+	case Runners:
+		for _, a := range c {
+			dst = binary.AppendUvarint(dst, a.Consumer)
+			dst = binary.AppendUvarint(dst, a.Epoch)
+			dst = binary.AppendUvarint(dst, uint64(a.Runner))
+		}
+		return dst
+	case *Deltas:
+		dst = binary.AppendVarint(dst, c.Time)
+		for _, d := range c.List {
+			dst = AppendDelta(dst, d)
+		}
+		return dst
+	}
+	doc, err := json.Marshal(c)
+	base.Assert(err == nil, "%T can not be encoded: %v", c, err)
+	return append(dst, doc...)
+}
+
+func appendHeader(dst []byte, k Kind, o Origin) []byte {
+	dst = append(dst, commandVersion, byte(k))
+	dst = binary.AppendUvarint(dst, uint64(o.Proposer))
+	return binary.AppendUvarint(dst, o.Seq)
+}
+
+// AppendDelta encodes one delta, as it travels to the leader; DecodeDelta reads it.
+func AppendDelta(dst []byte, d Delta) []byte {
+	dst = binary.AppendUvarint(dst, d.Consumer)
+	dst = binary.AppendUvarint(dst, d.Epoch)
+	dst = binary.AppendUvarint(dst, d.Ticket)
+	dst = binary.AppendUvarint(dst, uint64(len(d.Ops)))
+	return append(dst, d.Ops...)
+}
+
+// DecodeDelta takes one delta off the front of buf. Ops points into buf and is checked.
+func DecodeDelta(buf []byte) (d Delta, rest []byte, err error) {
+	r := reader{buf: buf}
+	d = Delta{Consumer: r.uvarint(), Epoch: r.uvarint(), Ticket: r.uvarint()}
+	d.Ops = r.bytes(r.uvarint())
+	if r.bad {
+		return Delta{}, nil, fmt.Errorf("delta: %w", errCommand)
+	}
+	if err := consumer.CheckOps(d.Ops); err != nil {
+		return Delta{}, nil, fmt.Errorf("delta of consumer %d: %w", d.Consumer, err)
+	}
+	return d, r.buf, nil
+}
+
+// AppendPublish begins a publish command of messages taken at now (unix ns). AppendMessage adds each; at least one.
+func AppendPublish(dst []byte, o Origin, now int64) []byte {
+	return binary.AppendVarint(appendHeader(dst, KindPublish, o), now)
+}
+
+// AppendMessage adds a message to a publish command.
+func AppendMessage[T string | []byte](dst []byte, subject T, header, data []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(subject)))
+	dst = binary.AppendUvarint(dst, uint64(len(header)))
+	dst = binary.AppendUvarint(dst, uint64(len(data)))
+	dst = append(dst, subject...)
+	dst = append(dst, header...)
+	return append(dst, data...)
+}
+
+var errCommand = errors.New("command can not be read")
+
+// decodeHeader takes the header off a command.
+func decodeHeader(cmd []byte) (k Kind, o Origin, body []byte, err error) {
+	if len(cmd) < 2 || cmd[0] != commandVersion {
+		return 0, o, nil, fmt.Errorf("%w: unknown version", errCommand)
+	}
+	r := reader{buf: cmd[2:]}
+	o = Origin{base.ReplicaID(r.uvarint()), r.uvarint()}
+	if r.bad {
+		return 0, o, nil, errCommand
+	}
+	return Kind(cmd[1]), o, r.buf, nil
+}
+
+// decodeJSON reads the body of a rare command.
+func decodeJSON[T any](body []byte) (*T, error) {
+	c := new(T)
+	if err := json.Unmarshal(body, c); err != nil {
+		return nil, fmt.Errorf("%w: %T: %w", errCommand, *c, err)
+	}
+	return c, nil
+}
+
+// reader takes fields off a buffer. After the first that does not fit, bad is set and all are zero.
+type reader struct {
+	buf []byte
+	bad bool
+}
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.buf)
+	if n <= 0 || r.bad {
+		r.bad = true
+		return 0
+	}
+	r.buf = r.buf[n:]
+	return v
+}
+
+func (r *reader) varint() int64 {
+	v, n := binary.Varint(r.buf)
+	if n <= 0 || r.bad {
+		r.bad = true
+		return 0
+	}
+	r.buf = r.buf[n:]
+	return v
+}
+
+func (r *reader) bytes(n uint64) []byte {
+	if r.bad || n > uint64(len(r.buf)) {
+		r.bad = true
+		return nil
+	}
+	b := r.buf[:n:n]
+	r.buf = r.buf[n:]
+	return b
+}

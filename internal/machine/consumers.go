@@ -1,0 +1,286 @@
+package machine
+
+import (
+	"fmt"
+	"reflect"
+
+	"weir/internal/api"
+	"weir/internal/apierr"
+	"weir/internal/base"
+	"weir/internal/consumer"
+	"weir/internal/subject"
+)
+
+func (a *applier) changed(change Change, c *consumer.Consumer) {
+	a.out.Consumers = append(a.out.Consumers, ConsumerChange{change, c})
+}
+
+// consumerCreate makes a consumer, or updates the one that has its name.
+func (a *applier) consumerCreate(cmd *ConsumerCreate) error {
+	cfg, refused := consumer.Check(cmd.Config, a.stream.Config(), cmd.Limits, cmd.Pedantic)
+	if refused != nil {
+		a.reply(Reply{Err: refused})
+		return nil
+	}
+	old := a.byName[cfg.Name]
+	switch {
+	case old == nil && cmd.Action == ActionUpdate:
+		a.reply(Reply{Err: apierr.JSConsumerDoesNotExist})
+		return nil
+	case old != nil:
+		return a.consumerUpdate(cmd, old, cfg)
+	}
+	if limit := a.maxConsumers(cmd.Limits); limit > 0 && !cfg.Direct && !cfg.Sourcing && a.countedConsumers() >= limit {
+		a.reply(Reply{Err: apierr.JSMaximumConsumersLimitErr})
+		return nil
+	}
+	if refused := a.checkWorkQueue(&cfg, nil); refused != nil {
+		a.reply(Reply{Err: refused})
+		return nil
+	}
+	start, err := a.startOf(&cfg)
+	if err != nil {
+		return fmt.Errorf("consumer %q: %w", cfg.Name, err)
+	}
+	c := consumer.New(a.index, cfg, cmd.Time, start)
+	if cfg.DeliverPolicy == api.DeliverLastPerSubject {
+		c.LastPerSubject = a.store.State().LastSeq
+	}
+	c.SetRunner(cmd.Runner)
+	a.link(c)
+	a.touch(c)
+	a.changed(ConsumerMade, c)
+	a.reply(Reply{Consumer: c, Made: true})
+	return c.SaveConfig(a.store)
+}
+
+func (a *applier) consumerUpdate(cmd *ConsumerCreate, old *consumer.Consumer, cfg api.ConsumerConfig) error {
+	if reflect.DeepEqual(cfg, old.Config) {
+		a.reply(Reply{Consumer: old})
+		return nil
+	}
+	if cmd.Action == ActionCreate {
+		a.reply(Reply{Err: apierr.JSConsumerAlreadyExists})
+		return nil
+	}
+	cfg, refused := consumer.CheckUpdate(&old.Config, cfg)
+	if refused == nil {
+		refused = a.checkWorkQueue(&cfg, old)
+	}
+	if refused != nil {
+		a.reply(Reply{Err: refused})
+		return nil
+	}
+	before := old.Filter
+	a.unlinkFilters(old)
+	old.Update(cfg)
+	a.linkFilters(old)
+	a.changed(ConsumerUpdated, old)
+	a.reply(Reply{Consumer: old})
+	if err := old.SaveConfig(a.store); err != nil {
+		return err
+	}
+	return a.reconsider(before, old.AckFloor.Stream+1)
+}
+
+// reconsider follows the loss of interest of a consumer in the messages that f matches, from a sequence on.
+func (a *applier) reconsider(f subject.Filter, from uint64) error {
+	if a.stream.Config().Retention != api.InterestRetention {
+		return nil
+	}
+	return a.releaseUnwanted(f, from)
+}
+
+func (a *applier) maxConsumers(l consumer.Limits) int {
+	limit := a.stream.Config().MaxConsumers
+	if l.MaxConsumers > 0 && (limit <= 0 || l.MaxConsumers < limit) {
+		limit = l.MaxConsumers
+	}
+	return limit
+}
+
+func (a *applier) countedConsumers() (n int) {
+	for _, c := range a.byID {
+		if !c.Config.Direct && !c.Config.Sourcing {
+			n++
+		}
+	}
+	return n
+}
+
+// checkWorkQueue refuses a consumer whose filters overlap with those of another, under workqueue retention.
+func (a *applier) checkWorkQueue(cfg *api.ConsumerConfig, old *consumer.Consumer) *apierr.Error {
+	if a.stream.Config().Retention != api.WorkQueueRetention {
+		return nil
+	}
+	filters := cfg.Filters()
+	if len(filters) == 0 {
+		if len(a.byID) > 1 || len(a.byID) == 1 && old == nil {
+			return apierr.JSConsumerWQMultipleUnfilteredErr
+		}
+		return nil
+	}
+	var refused *apierr.Error
+	for _, f := range filters {
+		a.Machine.index.Overlapping(f, func(_, _ string, c *consumer.Consumer) bool {
+			if c != old {
+				refused = apierr.JSConsumerWQConsumerNotUniqueErr
+			}
+			return refused == nil
+		})
+	}
+	return refused
+}
+
+// startOf is the first sequence that a new consumer may deliver.
+func (a *applier) startOf(cfg *api.ConsumerConfig) (uint64, error) {
+	state := a.store.State()
+	first := max(state.FirstSeq, 1)
+	switch cfg.DeliverPolicy {
+	case api.DeliverNew:
+		return state.LastSeq + 1, nil
+	case api.DeliverLast:
+		seq, ok, err := a.store.LastMatching(subject.NewFilter(cfg.Filters()...), state.LastSeq)
+		if err != nil || !ok {
+			return state.LastSeq + 1, err
+		}
+		return seq, nil
+	case api.DeliverByStartSequence:
+		return min(max(cfg.OptStartSeq, first), state.LastSeq+1), nil
+	case api.DeliverByStartTime:
+		seq, err := a.store.SeqAtTime(cfg.OptStartTime.UnixNano())
+		return max(seq, first), err
+	}
+	return first, nil
+}
+
+func (a *applier) consumerDelete(cmd *ConsumerDelete) error {
+	c := a.byName[cmd.Name]
+	if c == nil || cmd.ID != 0 && cmd.ID != c.ID {
+		a.reply(Reply{Err: apierr.JSConsumerNotFoundErr})
+		return nil
+	}
+	a.unlink(c)
+	if err := c.Erase(a.store); err != nil {
+		return err
+	}
+	a.changed(ConsumerDeleted, c)
+	a.reply(Reply{Consumer: c})
+	return a.reconsider(c.Filter, c.AckFloor.Stream+1)
+}
+
+func (a *applier) consumerPause(cmd *ConsumerPause) error {
+	c := a.byName[cmd.Name]
+	if c == nil {
+		a.reply(Reply{Err: apierr.JSConsumerNotFoundErr})
+		return nil
+	}
+	c.Pause(cmd.Until)
+	a.changed(ConsumerPaused, c)
+	a.reply(Reply{Consumer: c})
+	return c.SaveConfig(a.store)
+}
+
+func (a *applier) consumerReset(cmd *ConsumerReset) error {
+	c := a.byName[cmd.Name]
+	if c == nil {
+		a.reply(Reply{Err: apierr.JSConsumerNotFoundErr})
+		return nil
+	}
+	start, refused, err := a.resetStart(c, cmd.Seq)
+	if err != nil {
+		return err
+	}
+	if refused != nil {
+		a.reply(Reply{Err: refused})
+		return nil
+	}
+	from := c.AckFloor.Stream + 1
+	c.Reset(start)
+	c.SetRunner(c.Runner)
+	a.touch(c)
+	a.changed(ConsumerRestarted, c)
+	a.reply(Reply{Consumer: c, Start: start})
+	return a.reconsider(c.Filter, from)
+}
+
+// resetStart decides where a reset consumer goes on; 0 asks for just behind its ack floor.
+func (a *applier) resetStart(c *consumer.Consumer, seq uint64) (uint64, *apierr.Error, error) {
+	if seq == 0 {
+		return c.AckFloor.Stream + 1, nil, nil
+	}
+	switch c.Config.DeliverPolicy {
+	case api.DeliverAll:
+	case api.DeliverByStartSequence:
+		if seq < c.Config.OptStartSeq {
+			return 0, apierr.JSConsumerInvalidResetErr("below start seq"), nil
+		}
+	case api.DeliverByStartTime:
+		first, err := a.store.SeqAtTime(c.Config.OptStartTime.UnixNano())
+		if err != nil {
+			return 0, nil, err
+		}
+		if seq < first {
+			return 0, apierr.JSConsumerInvalidResetErr("below start time"), nil
+		}
+	default:
+		return 0, apierr.JSConsumerInvalidResetErr("not allowed to reset to a specific sequence"), nil
+	}
+	return seq, nil, nil
+}
+
+func (a *applier) runners(body []byte) error {
+	r := reader{buf: body}
+	for len(r.buf) > 0 && !r.bad {
+		p := Appointment{Consumer: r.uvarint(), Epoch: r.uvarint(), Runner: base.ReplicaID(r.uvarint())}
+		c := a.byID[p.Consumer]
+		if r.bad || c == nil || c.Epoch != p.Epoch {
+			continue
+		}
+		c.SetRunner(p.Runner)
+		a.touch(c)
+		a.changed(RunnerChanged, c)
+	}
+	if r.bad {
+		return fmt.Errorf("runners: %w", errCommand)
+	}
+	a.reply(Reply{})
+	return nil
+}
+
+func (a *applier) deltas(body []byte) error {
+	r := reader{buf: body}
+	now := r.varint()
+	if r.bad {
+		return fmt.Errorf("deltas: %w", errCommand)
+	}
+	for rest := r.buf; len(rest) > 0; {
+		d, next, err := DecodeDelta(rest)
+		if err != nil {
+			return err
+		}
+		rest = next
+		result := DeltaResult{Consumer: a.byID[d.Consumer], ID: d.Consumer, Epoch: d.Epoch, Ticket: d.Ticket, Verdict: consumer.Stale}
+		if c := result.Consumer; c != nil {
+			if result.Verdict, err = a.delta(c, now, d); err != nil {
+				return err
+			}
+		}
+		a.out.Deltas = append(a.out.Deltas, result)
+	}
+	return nil
+}
+
+func (a *applier) delta(c *consumer.Consumer, now int64, d Delta) (consumer.Verdict, error) {
+	released := dontRelease
+	if a.stream.Config().Retention != api.LimitsRetention {
+		released = func(seq uint64) { a.through(c, seq) }
+	}
+	verdict, err := c.Apply(now, d.Epoch, d.Ticket, d.Ops, released)
+	if verdict == consumer.Applied {
+		a.touch(c)
+	}
+	return verdict, err
+}
+
+func dontRelease(uint64) {}

@@ -1,0 +1,108 @@
+package machine
+
+import (
+	"math"
+
+	"weir/internal/api"
+	"weir/internal/consumer"
+	"weir/internal/subject"
+)
+
+// through follows the event that consumer c is through with a message: under interest and workqueue retention the message
+// goes when nobody else needs it.
+func (m *Machine) through(c *consumer.Consumer, seq uint64) {
+	if m.failed != nil {
+		return
+	}
+	switch m.stream.Config().Retention {
+	case api.LimitsRetention:
+		return
+	case api.InterestRetention:
+		wanted, err := m.wantedByOthers(c, seq)
+		if err != nil {
+			m.failed = err
+		}
+		if wanted || err != nil {
+			return
+		}
+	}
+	if _, err := m.stream.Release(seq); err != nil {
+		m.failed = err
+	}
+}
+
+func (m *Machine) wantedByOthers(c *consumer.Consumer, seq uint64) (bool, error) {
+	if len(m.byID) == 1 {
+		return false, nil
+	}
+	info, ok, err := m.store.Info(seq)
+	if err != nil || !ok {
+		return true, err // nothing is there to be released
+	}
+	return m.needed(info.Subject, seq, c), nil
+}
+
+// needed tells whether a consumer other than except still has to deliver a message or see it acked.
+func (m *Machine) needed(literal string, seq uint64, except *consumer.Consumer) bool {
+	for _, c := range m.index.Match(literal).Plain {
+		if c != except && c.Needs(seq) {
+			return true
+		}
+	}
+	return false
+}
+
+// releaseUnwanted removes the messages from a sequence on that a filter matches and nobody needs. It follows the removal of
+// a consumer, or of filters, from a stream with interest retention.
+func (m *Machine) releaseUnwanted(f subject.Filter, from uint64) error {
+	if len(m.byID) == 0 {
+		return m.stream.ReleaseAll()
+	}
+	for {
+		info, ok, err := m.store.NextInfo(from)
+		if err != nil || !ok {
+			return err
+		}
+		if f.Match(info.Subject) && !m.needed(info.Subject, info.Seq, nil) {
+			if _, err := m.stream.Release(info.Seq); err != nil {
+				return err
+			}
+		}
+		if info.Seq == math.MaxUint64 {
+			return nil
+		}
+		from = info.Seq + 1
+	}
+}
+
+func filterPatterns(c *consumer.Consumer) []string {
+	if filters := c.Filter.Subjects(); len(filters) > 0 {
+		return filters
+	}
+	return everything
+}
+
+var everything = []string{">"}
+
+func (m *Machine) link(c *consumer.Consumer) {
+	m.byName[c.Name], m.byID[c.ID] = c, c
+	m.linkFilters(c)
+}
+
+func (m *Machine) linkFilters(c *consumer.Consumer) {
+	for _, pattern := range filterPatterns(c) {
+		m.index.Insert(pattern, "", c)
+	}
+}
+
+func (m *Machine) unlink(c *consumer.Consumer) {
+	delete(m.byName, c.Name)
+	delete(m.byID, c.ID)
+	m.unlinkFilters(c)
+}
+
+func (m *Machine) unlinkFilters(c *consumer.Consumer) {
+	for _, pattern := range filterPatterns(c) {
+		m.index.Remove(pattern, "", c)
+	}
+}

@@ -1,0 +1,281 @@
+// Package machine joins a stream and its consumers into the state machine of the stream's Raft group. Apply is a function of
+// the store's contents and the command: no clock, no randomness, no goroutine. It takes no locks; who reads on another
+// goroutine keeps Apply out meanwhile.
+package machine
+
+import (
+	"fmt"
+	"hash/fnv"
+	"iter"
+	"maps"
+	"slices"
+
+	"weir/internal/api"
+	"weir/internal/base"
+	"weir/internal/consumer"
+	"weir/internal/msg"
+	"weir/internal/stream"
+	"weir/internal/subject"
+)
+
+// Machine is the state of one stream's group.
+type Machine struct {
+	self   base.ReplicaID
+	store  stream.Store
+	stream *stream.Stream
+	exists bool
+
+	byName map[string]*consumer.Consumer
+	byID   map[uint64]*consumer.Consumer
+	// index has every consumer under each of its filters, ">" when it has none.
+	index subject.Index[*consumer.Consumer]
+	// touched has the consumers that Flush has to be called for, some perhaps twice.
+	touched []*consumer.Consumer
+
+	message msg.Message // the one being published
+	// failed is the first error of the store within a callback.
+	failed error
+}
+
+// New loads what stands in the store. self is this replica: only its own requests get results.
+func New(store stream.Store, self base.ReplicaID) (*Machine, error) {
+	m := &Machine{self: self, store: store, byName: map[string]*consumer.Consumer{}, byID: map[uint64]*consumer.Consumer{}}
+	s, ok, err := stream.Open(store)
+	if err != nil {
+		return nil, fmt.Errorf("loading stream: %w", err)
+	}
+	m.stream, m.exists = s, ok
+	s.Interested = m.index.HasInterest
+	consumers, err := consumer.Load(store)
+	if err != nil {
+		return nil, fmt.Errorf("loading consumers: %w", err)
+	}
+	for _, c := range consumers {
+		m.link(c)
+	}
+	return m, nil
+}
+
+// Exists tells whether the stream was made.
+func (m *Machine) Exists() bool { return m.exists }
+
+// Stream is the stream; read it while Apply is kept out.
+func (m *Machine) Stream() *stream.Stream { return m.stream }
+
+// Consumer finds a consumer by name; nil when there is none.
+func (m *Machine) Consumer(name string) *consumer.Consumer { return m.byName[name] }
+
+// ConsumerByID finds a consumer by its ID; nil when there is none.
+func (m *Machine) ConsumerByID(id uint64) *consumer.Consumer { return m.byID[id] }
+
+// NumConsumers counts the consumers.
+func (m *Machine) NumConsumers() int { return len(m.byID) }
+
+// Consumers visits all consumers, in no order.
+func (m *Machine) Consumers() iter.Seq[*consumer.Consumer] { return maps.Values(m.byID) }
+
+// Index finds consumers by the subjects they filter. It may be asked at any time, by any goroutine.
+func (m *Machine) Index() *subject.Index[*consumer.Consumer] { return &m.index }
+
+// NextExpiry is when an Expire command is due (unix ns); 0 is never.
+func (m *Machine) NextExpiry() int64 {
+	if !m.exists {
+		return 0
+	}
+	return m.stream.NextExpiry()
+}
+
+// Hash sums up the state beside the store's messages. It is equal on replicas that applied the same entries.
+func (m *Machine) Hash() uint64 {
+	h := fnv.New64a()
+	fmt.Fprintln(h, m.exists, m.stream.Hash())
+	for _, id := range slices.Sorted(maps.Keys(m.byID)) {
+		fmt.Fprintln(h, id, m.byID[id].Hash())
+	}
+	return h.Sum64()
+}
+
+// Apply does one command, the entry at index, and notes in out what it did. An error says that this replica can not go on:
+// the command is not one, or the store failed.
+func (m *Machine) Apply(index uint64, cmd []byte, out *Effects) error {
+	out.Reset()
+	kind, origin, body, err := decodeHeader(cmd)
+	if err != nil {
+		return fmt.Errorf("entry %d: %w", index, err)
+	}
+	if m.exists == (kind == KindInit) {
+		return fmt.Errorf("entry %d: command %d does not fit a stream whose existence is %t", index, kind, m.exists)
+	}
+	a := applier{Machine: m, index: index, origin: origin, mine: origin.Proposer == m.self, out: out}
+	if err := a.apply(kind, body); err != nil {
+		return fmt.Errorf("entry %d: %w", index, err)
+	}
+	if err := m.flush(); err != nil {
+		return fmt.Errorf("entry %d: %w", index, err)
+	}
+	return nil
+}
+
+// flush writes the keys that the entry changed.
+func (m *Machine) flush() error {
+	if m.failed != nil {
+		return m.failed
+	}
+	if err := m.stream.Flush(); err != nil {
+		return err
+	}
+	for _, c := range m.touched {
+		if m.byID[c.ID] != c {
+			continue // removed since
+		}
+		if err := c.Flush(m.store); err != nil {
+			return err
+		}
+	}
+	clear(m.touched)
+	m.touched = m.touched[:0]
+	return nil
+}
+
+func (m *Machine) touch(c *consumer.Consumer) { m.touched = append(m.touched, c) }
+
+// applier is the machine while it applies one entry.
+type applier struct {
+	*Machine
+	index  uint64
+	origin Origin
+	mine   bool // this replica proposed the entry
+	out    *Effects
+}
+
+func (a *applier) apply(kind Kind, body []byte) error {
+	switch kind {
+	case KindPublish:
+		return a.publish(body)
+	case KindDeltas:
+		return a.deltas(body)
+	case KindRunners:
+		return a.runners(body)
+	case KindExpire:
+		return a.expire(body)
+	case KindInit:
+		return run(body, a.init)
+	case KindUpdate:
+		return run(body, a.update)
+	case KindPurge:
+		return run(body, a.purge)
+	case KindDeleteMsg:
+		return run(body, a.deleteMsg)
+	case KindConsumerCreate:
+		return run(body, a.consumerCreate)
+	case KindConsumerDelete:
+		return run(body, a.consumerDelete)
+	case KindConsumerPause:
+		return run(body, a.consumerPause)
+	case KindConsumerReset:
+		return run(body, a.consumerReset)
+	}
+	return fmt.Errorf("%w: unknown kind %d", errCommand, kind)
+}
+
+// run decodes a JSON body and applies it.
+func run[T any](body []byte, apply func(*T) error) error {
+	c, err := decodeJSON[T](body)
+	if err != nil {
+		return err
+	}
+	return apply(c)
+}
+
+// reply answers the command's proposer.
+func (a *applier) reply(r Reply) {
+	if a.mine {
+		r.Request = a.origin.Seq
+		a.out.Replies = append(a.out.Replies, r)
+	}
+}
+
+func (a *applier) publish(body []byte) error {
+	r := reader{buf: body}
+	now := r.varint()
+	for request := a.origin.Seq; len(r.buf) > 0 && !r.bad; request++ {
+		subjectLen, headerLen, dataLen := r.uvarint(), r.uvarint(), r.uvarint()
+		literal := r.bytes(subjectLen)
+		p := stream.Pub{Header: r.bytes(headerLen), Data: r.bytes(dataLen)}
+		if r.bad {
+			break
+		}
+		p.Subject = view(literal)
+		result, err := a.stream.Publish(now, &p, &a.message)
+		if err != nil {
+			return err
+		}
+		if result.Stored {
+			a.out.Stored = append(a.out.Stored, a.message)
+		}
+		if a.mine {
+			a.out.Published = append(a.out.Published, Published{request, result})
+		}
+	}
+	if r.bad {
+		return fmt.Errorf("publish: %w", errCommand)
+	}
+	return nil
+}
+
+func (a *applier) expire(body []byte) error {
+	r := reader{buf: body}
+	now := r.varint()
+	if r.bad {
+		return fmt.Errorf("expire: %w", errCommand)
+	}
+	a.out.Trimmed = true
+	return a.stream.Expire(now, func(marker *msg.Message) { a.out.Stored = append(a.out.Stored, *marker) })
+}
+
+func (a *applier) init(c *Init) error {
+	a.Machine.exists = true
+	a.out.StreamChanged = true
+	a.reply(Reply{})
+	return a.stream.Init(c.Config, c.Created)
+}
+
+func (a *applier) update(c *Update) error {
+	toInterest := c.Config.Retention == api.InterestRetention && a.stream.Config().Retention != api.InterestRetention
+	if err := a.stream.Update(c.Config, c.Time); err != nil {
+		return err
+	}
+	a.out.StreamChanged, a.out.Trimmed = true, true
+	a.reply(Reply{})
+	if toInterest {
+		return a.releaseUnwanted(subject.Filter{}, 0)
+	}
+	return nil
+}
+
+func (a *applier) purge(c *Purge) error {
+	before := a.store.State().FirstSeq
+	n, refused, err := a.stream.Purge(stream.PurgeRequest{Filter: c.Filter, Below: c.Below, Keep: c.Keep, UpTo: c.UpTo})
+	if err != nil {
+		return err
+	}
+	a.reply(Reply{Purged: n, Err: refused})
+	if refused != nil || n == 0 {
+		return nil
+	}
+	a.out.Trimmed = true
+	if first := a.store.State().FirstSeq; first > before {
+		for _, c := range a.byID {
+			c.Purged(first)
+			a.touch(c)
+		}
+	}
+	return nil
+}
+
+func (a *applier) deleteMsg(c *DeleteMsg) error {
+	refused, err := a.stream.DeleteMsg(c.Seq, c.NoErase)
+	a.reply(Reply{Err: refused})
+	a.out.Trimmed = refused == nil
+	return err
+}

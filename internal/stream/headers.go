@@ -1,0 +1,151 @@
+package stream
+
+import (
+	"bytes"
+	"strconv"
+	"time"
+	"unsafe"
+)
+
+// Headers that the stream understands; the names are exact.
+const (
+	headerMsgID              = "Nats-Msg-Id"
+	headerExpectedStream     = "Nats-Expected-Stream"
+	headerExpectedLastSeq    = "Nats-Expected-Last-Sequence"
+	headerExpectedSubjectSeq = "Nats-Expected-Last-Subject-Sequence"
+	headerExpectedSubject    = "Nats-Expected-Last-Subject-Sequence-Subject"
+	headerExpectedMsgID      = "Nats-Expected-Last-Msg-Id"
+	headerRollup             = "Nats-Rollup"
+	headerTTL                = "Nats-TTL"
+	headerMarkerReason       = "Nats-Marker-Reason"
+	headerIncr               = "Nats-Incr"
+)
+
+const (
+	rollupSubject = "sub"
+	rollupAll     = "all"
+)
+
+// neverExpires is the TTL of a message with "Nats-TTL: never".
+const neverExpires = time.Duration(-1)
+
+// directives are what a message's headers ask of the stream. The strings point into the header block; nil slices and empty
+// strings mean that the header is absent, except where a has… field says so.
+type directives struct {
+	msgID               string
+	expectedStream      string
+	expectedMsgID       string
+	expectedSubject     string
+	rollup              string
+	ttl                 string
+	incr                string
+	expectedLastSeq     uint64
+	expectedSubjectSeq  uint64
+	hasExpectedLastSeq  bool
+	hasExpectedSubjSeq  bool
+	hasExpectedMsgID    bool
+	badExpectedLastSeq  bool // not a number
+	badExpectedSubjSeq  bool // not a number
+	hasIncr             bool
+	hasScheduleHeaders  bool
+	hasBatchHeaders     bool
+	hasStreamSourceInfo bool
+}
+
+// parse reads a header block in one pass. Of a header that is given twice the first counts.
+func (d *directives) parse(block []byte) {
+	*d = directives{}
+	_, rest, ok := bytes.Cut(block, crlf)
+	for ok {
+		var line []byte
+		line, rest, ok = bytes.Cut(rest, crlf)
+		if len(line) < 6 || line[0] != 'N' || string(line[:5]) != "Nats-" {
+			continue
+		}
+		colon := bytes.IndexByte(line, ':')
+		if colon < 0 {
+			continue
+		}
+		value := bytes.TrimSpace(line[colon+1:])
+		d.set(view(line[:colon]), view(value))
+	}
+}
+
+var crlf = []byte("\r\n")
+
+func (d *directives) set(name, value string) {
+	switch name {
+	case headerMsgID:
+		setOnce(&d.msgID, value)
+	case headerExpectedStream:
+		setOnce(&d.expectedStream, value)
+	case headerExpectedMsgID:
+		if !d.hasExpectedMsgID {
+			d.hasExpectedMsgID, d.expectedMsgID = true, value
+		}
+	case headerExpectedSubject:
+		setOnce(&d.expectedSubject, value)
+	case headerExpectedLastSeq:
+		if !d.hasExpectedLastSeq {
+			d.hasExpectedLastSeq = true
+			d.expectedLastSeq, d.badExpectedLastSeq = number(value)
+		}
+	case headerExpectedSubjectSeq:
+		if !d.hasExpectedSubjSeq {
+			d.hasExpectedSubjSeq = true
+			d.expectedSubjectSeq, d.badExpectedSubjSeq = number(value)
+		}
+	case headerRollup:
+		setOnce(&d.rollup, value)
+	case headerTTL:
+		setOnce(&d.ttl, value)
+	case headerIncr:
+		if !d.hasIncr {
+			d.hasIncr, d.incr = true, value
+		}
+	default:
+		d.setUnsupported(name)
+	}
+}
+
+func (d *directives) setUnsupported(name string) {
+	switch name {
+	case "Nats-Schedule", "Nats-Schedule-Target", "Nats-Schedule-TTL", "Nats-Schedule-Source":
+		d.hasScheduleHeaders = true
+	case "Nats-Batch-Id":
+		d.hasBatchHeaders = true
+	case "Nats-Stream-Source":
+		d.hasStreamSourceInfo = true
+	}
+}
+
+func setOnce(field *string, value string) {
+	if *field == "" {
+		*field = value
+	}
+}
+
+func number(value string) (n uint64, bad bool) {
+	n, err := strconv.ParseUint(value, 10, 64)
+	return n, err != nil
+}
+
+// parseTTL reads seconds, a Go duration of at least a second, or "never". Zero is no TTL.
+func parseTTL(value string) (ttl time.Duration, ok bool) {
+	if value == "never" {
+		return neverExpires, true
+	}
+	if d, err := time.ParseDuration(value); err == nil && value != "0" {
+		return d, d >= time.Second
+	}
+	seconds, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || seconds < 0 || seconds > int64(maxTTL/time.Second) {
+		return 0, false
+	}
+	return time.Duration(seconds) * time.Second, true
+}
+
+const maxTTL = time.Duration(1<<63 - 1)
+
+// view is b as a string without a copy; it lives as long as b is left alone.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

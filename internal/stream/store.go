@@ -1,0 +1,42 @@
+package stream
+
+import (
+	"weir/internal/msg"
+	"weir/internal/subject"
+)
+
+// Store is where a stream keeps its messages and the state machine its keys. It is called only while an entry is applied;
+// every call sees all changes made before it, committed or not. What is passed in is borrowed: the store copies what it
+// keeps. An error is one of the disk, or corruption, and stops the replica.
+type Store interface {
+	// Append stores a message under m.Seq, which is above State().LastSeq. Sequences left out count as deleted.
+	Append(m *msg.Message) error
+	// Delete removes one message; false when there is none under seq. With erase its bytes are overwritten.
+	Delete(seq uint64, erase bool) (msg.Info, bool, error)
+	// Purge removes every message with a sequence less than below.
+	Purge(below uint64) (msgs, bytes uint64, err error)
+	// SetLast raises State().LastSeq to seq without a message.
+	SetLast(seq uint64)
+	State() msg.State
+
+	// Info describes the message under seq; false when there is none.
+	Info(seq uint64) (msg.Info, bool, error)
+	// NextInfo describes the first message with a sequence of at least from.
+	NextInfo(from uint64) (msg.Info, bool, error)
+	// Load reads a message. The slices of m may point into buf, if it is large enough, or be fresh.
+	Load(seq uint64, m *msg.Message, buf []byte) (bool, error)
+	// FirstFor, LastFor and CountFor are about the messages of one literal subject.
+	FirstFor(literal string) (uint64, bool, error)
+	LastFor(literal string) (uint64, bool, error)
+	CountFor(literal string) (uint64, error)
+	// LastMatching is the highest sequence up to upTo whose subject the filter matches.
+	LastMatching(f subject.Filter, upTo uint64) (uint64, bool, error)
+	// SeqAtTime is the first sequence whose message was stored at or after t (unix ns), LastSeq+1 when there is none.
+	SeqAtTime(t int64) (uint64, error)
+
+	// Set, Unset, Get and ScanKeys are the replicated keys. ScanKeys visits in key order until visit returns false.
+	Set(key, value []byte) error
+	Unset(key []byte) error
+	Get(key []byte) ([]byte, bool, error)
+	ScanKeys(prefix []byte, visit func(key, value []byte) bool) error
+}
