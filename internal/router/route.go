@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 
+	"weir/internal/account"
 	"weir/internal/subject"
 )
 
@@ -71,8 +72,29 @@ func (r *Router) deliver(s *Sub, from *Source, m *Msg) bool {
 	r.flush(from, s.client)
 	if limit > 0 && n == limit {
 		r.Unsubscribe(s)
+		s.client.Ended(s)
 	}
 	return true
+}
+
+// DeliverTo hands m to one of the client's own subscriptions, if it has a
+// matching one: for answers that are nobody else's business.
+func (r *Router) DeliverTo(acc *account.Account, c Client, b *Batch, m *Msg) bool {
+	from := Source{batch: b}
+	local := r.space(acc).local.MatchBytes(m.Subject)
+	for _, s := range local.Plain {
+		if s.client == c && r.deliver(s, &from, m) {
+			return true
+		}
+	}
+	for i := range local.Queues {
+		for _, s := range local.Queues[i].Members {
+			if s.client == c && r.deliver(s, &from, m) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // flush is for a receiver that just got something: at once without a batch,

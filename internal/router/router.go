@@ -16,16 +16,12 @@ import (
 
 	"weir/internal/account"
 	"weir/internal/subject"
+	"weir/internal/wire"
 )
 
 // Msg is one message on its way. Slices are borrowed: they are valid only
 // during the call that passes the message.
-type Msg struct {
-	Subject []byte
-	Reply   []byte // empty without
-	Header  []byte // the whole header block from "NATS/1.0" to the empty line; nil without
-	Payload []byte
-}
+type Msg = wire.Msg
 
 // Router knows every subscription of this node and the interest of its peers.
 // All methods are safe for concurrent use.

@@ -27,6 +27,7 @@ func (c *fakeClient) Deliver(s *Sub, b *Batch, m *Msg) bool {
 	}
 	return true
 }
+func (c *fakeClient) Ended(*Sub)             {}
 func (c *fakeClient) Flush() <-chan struct{} { c.flushes++; return nil }
 func (c *fakeClient) Info() *ClientInfo      { return &ClientInfo{Name: "fake"} }
 
@@ -52,7 +53,7 @@ func msg(subj string) *Msg { return &Msg{Subject: []byte(subj), Payload: []byte(
 
 func mustSubscribe(t *testing.T, r *Router, acc *account.Account, c Client, subj, queue, sid string) *Sub {
 	t.Helper()
-	s, err := r.SubscribeClient(acc, c, subj, queue, sid)
+	s, err := r.SubscribeClient(acc, c, ClientSub{Subject: subj, Queue: queue, SID: sid})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,6 +268,7 @@ func TestPublishDoesNotAllocate(t *testing.T) {
 type nopClient struct{ mark Mark }
 
 func (c *nopClient) Deliver(s *Sub, b *Batch, m *Msg) bool { b.Touch(&c.mark, c); return true }
+func (c *nopClient) Ended(*Sub)                            {}
 func (c *nopClient) Flush() <-chan struct{}                { return nil }
 func (c *nopClient) Info() *ClientInfo                     { return nil }
 
@@ -279,7 +281,7 @@ func BenchmarkPublish(b *testing.B) {
 	r := New(1)
 	a := account.New("A")
 	nop := &nopClient{}
-	if _, err := r.SubscribeClient(a, nop, "foo.*", "", "1"); err != nil {
+	if _, err := r.SubscribeClient(a, nop, ClientSub{Subject: "foo.*", SID: "1"}); err != nil {
 		b.Fatal(err)
 	}
 	var batch Batch

@@ -53,6 +53,8 @@ type Client interface {
 	// block and must copy what it keeps of m. False: the client does not take
 	// it (it is closing, or may not receive this subject).
 	Deliver(sub *Sub, b *Batch, m *Msg) bool
+	// Ended tells that the router removed sub because it reached its limit.
+	Ended(sub *Sub)
 	// Info describes the client.
 	Info() *ClientInfo
 }

@@ -22,7 +22,10 @@ type Sub struct {
 	// Subject, Queue and SID are as subscribed; Queue is empty for a plain
 	// subscription, SID for an internal one. They never change.
 	Subject, Queue, SID string
+	// Filtered is the client's own note that it has to check each message.
+	Filtered bool
 
+	sid     []byte // SID as written in each message
 	acc     *account.Account
 	space   *space
 	client  Client  // nil for an internal subscription
@@ -38,6 +41,9 @@ type Sub struct {
 
 // Account is the account that the subscription listens in.
 func (s *Sub) Account() *account.Account { return s.acc }
+
+// WireSID is SID for encoding; not to be changed.
+func (s *Sub) WireSID() []byte { return s.sid }
 
 // Delivered is the number of messages that the subscription got.
 func (s *Sub) Delivered() int64 { return s.delivered.Load() }

@@ -15,10 +15,19 @@ func (r *Router) Subscribe(acc *account.Account, subj, queue string, h Handler, 
 	return s, r.insert(acc, s)
 }
 
+// ClientSub is what a client asks for with SUB.
+type ClientSub struct {
+	Subject, Queue, SID string
+	Filtered            bool // see Sub
+}
+
 // SubscribeClient adds a client's subscription. The caller has checked the
 // client's permissions.
-func (r *Router) SubscribeClient(acc *account.Account, c Client, subj, queue, sid string) (*Sub, error) {
-	s := &Sub{Subject: subj, Queue: queue, SID: sid, client: c}
+func (r *Router) SubscribeClient(acc *account.Account, c Client, cs ClientSub) (*Sub, error) {
+	s := &Sub{
+		Subject: cs.Subject, Queue: cs.Queue, SID: cs.SID, Filtered: cs.Filtered,
+		sid: []byte(cs.SID), client: c,
+	}
 	return s, r.insert(acc, s)
 }
 
