@@ -126,3 +126,35 @@ func checkCompression(d *decoder, f *field, _ *Cluster) {
 		}
 	}
 }
+
+// ParseClusterListen reads the URL of a flag that says where to listen for other
+// servers, with the user and password that they must give. Port -1 is any free
+// one; an empty text is no cluster.
+func ParseClusterListen(text string) (Override, error) {
+	if text == "" {
+		return func(c *Config) { c.Cluster.Port, c.Cluster.Routes = 0, nil }, nil
+	}
+	// A URL cannot have a negative port.
+	full, anyPort := strings.CutSuffix(text, ":-1")
+	if anyPort {
+		full += ":0"
+	}
+	u, err := url.Parse(full)
+	if err != nil || u.Host == "" {
+		return nil, fmt.Errorf("%q is no URL like nats://host:6222", text)
+	}
+	port, err := strconv.Atoi(u.Port())
+	if err != nil || port > 65535 || port == 0 && !anyPort {
+		return nil, fmt.Errorf("%q has no valid port", text)
+	}
+	if anyPort {
+		port = -1
+	}
+	return func(c *Config) {
+		c.Cluster.Host, c.Cluster.Port = u.Hostname(), port
+		if u.User != nil {
+			c.Cluster.Authorization.Username = u.User.Username()
+			c.Cluster.Authorization.Password, _ = u.User.Password()
+		}
+	}, nil
+}

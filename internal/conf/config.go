@@ -203,6 +203,9 @@ func (c *Cluster) Enabled() bool { return c.Port != 0 }
 type JetStream struct {
 	Enabled  bool
 	StoreDir string
+	// InMemory keeps what would be in StoreDir in memory, so that it is gone when
+	// the server stops. No key of a file sets it.
+	InMemory bool
 	// MaxMemory and MaxStore are the bytes that all streams of this server may
 	// use. -1 lets the server choose by what the machine has.
 	MaxMemory int64
