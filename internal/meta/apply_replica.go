@@ -1,0 +1,183 @@
+package meta
+
+import (
+	"slices"
+
+	"weir/internal/api"
+	"weir/internal/apierr"
+	"weir/internal/base"
+)
+
+// want makes the nodes the wanted ones, in that order. A replica that is wanted
+// or a member now keeps its identity; another gets a fresh one.
+func (t *transition) want(a *Assignment, nodes []base.NodeID) {
+	next := make([]base.Replica, 0, len(nodes))
+	var replacements []base.ReplicaID
+	for _, node := range nodes {
+		r, _, ok := a.ReplicaOn(node)
+		if !ok {
+			r = t.newReplica(node)
+			if onNode(a.Members, node) >= 0 {
+				replacements = append(replacements, r.ID)
+			}
+		} else if slices.Contains(a.Replacements, r.ID) {
+			replacements = append(replacements, r.ID)
+		}
+		next = append(next, r)
+	}
+	a.Replicas, a.Replacements = next, replacements
+}
+
+// removePeer takes the replica on a node out of a stream.
+func (t *transition) removePeer(c *PeerRemove) *apierr.Error {
+	have := t.Stream(c.Account, c.Name)
+	if have == nil {
+		return apierr.JSStreamNotFoundErr
+	}
+	if c.IfRevision != 0 && c.IfRevision != have.Revision {
+		t.result.Stale, t.result.Assignment = true, have
+		return nil
+	}
+	if onNode(have.Replicas, c.Node) < 0 {
+		return apierr.JSClusterPeerNotMemberErr
+	}
+	return t.remap(have, c.Node, c.Replacement)
+}
+
+// remap replaces the replica on a node by one on another. Without a usable
+// other a group of several goes on with fewer, a group of one stays as it is,
+// and the result is 10075.
+func (t *transition) remap(have *Assignment, from, to base.NodeID) *apierr.Error {
+	var nodes []base.NodeID
+	for _, r := range have.Replicas {
+		if r.Node != from {
+			nodes = append(nodes, r.Node)
+		}
+	}
+	n := t.byNode[to]
+	replaced := to != 0 && n != nil && !n.Removed && to != from && !slices.Contains(nodes, to)
+	if replaced {
+		nodes = append(nodes, to)
+	}
+	if len(nodes) == 0 {
+		t.result.Assignment = have
+		return apierr.JSPeerRemapErr
+	}
+	a := have.clone()
+	t.want(a, nodes)
+	a.Preferred = 0
+	if replaced {
+		t.beginReconfig(a, have)
+	}
+	t.put(Moved, a, nil)
+	if !replaced {
+		return apierr.JSPeerRemapErr
+	}
+	return nil
+}
+
+func (t *transition) loseReplicas(c *ReplicasLost) *apierr.Error {
+	for _, lost := range c.Lost {
+		if lost.Group == base.MetaGroup {
+			t.loseMetaReplica(lost.Replica)
+			continue
+		}
+		have := t.groups[lost.Group]
+		if have == nil || !have.has(lost.Replica) {
+			continue
+		}
+		a := have.clone()
+		if a.Storage() != api.MemoryStorage && a.lastMember(lost.Replica) {
+			t.result.Refused = append(t.result.Refused, lost)
+			continue
+		}
+		if i := withID(a.Replicas, lost.Replica); i >= 0 {
+			t.replace(a, i, a.Replicas[i].Node)
+		}
+		a.markLost(lost.Replica)
+		t.restartIfEmpty(a)
+		t.put(Moved, a, nil)
+	}
+	return nil
+}
+
+// has tells whether the replica is wanted, or a member not known to be lost.
+func (a *Assignment) has(id base.ReplicaID) bool {
+	return withID(a.Replicas, id) >= 0 || withID(a.Members, id) >= 0 && !slices.Contains(a.Lost, id)
+}
+
+// lastMember tells whether the replica is the only member not lost.
+func (a *Assignment) lastMember(id base.ReplicaID) bool {
+	if withID(a.Members, id) < 0 {
+		return false
+	}
+	return !slices.ContainsFunc(a.Members, func(r base.Replica) bool {
+		return r.ID != id && !slices.Contains(a.Lost, r.ID)
+	})
+}
+
+func (a *Assignment) markLost(id base.ReplicaID) {
+	if withID(a.Members, id) >= 0 && !slices.Contains(a.Lost, id) {
+		a.Lost = append(a.Lost, id)
+	}
+}
+
+// replace puts a fresh replica on a node in place of the wanted one at i.
+func (t *transition) replace(a *Assignment, i int, node base.NodeID) {
+	old := a.Replicas[i].ID
+	a.Replacements = slices.DeleteFunc(a.Replacements, func(id base.ReplicaID) bool { return id == old })
+	a.Replicas[i] = t.newReplica(node)
+	a.Replacements = append(a.Replacements, a.Replicas[i].ID)
+}
+
+// restartIfEmpty starts a memory group anew when nothing of it is left: every
+// member is lost, and every wanted replica only stands in for a lost one.
+func (t *transition) restartIfEmpty(a *Assignment) {
+	if a.Storage() == api.MemoryStorage && len(a.Lost) == len(a.Members) && len(a.Replacements) == len(a.Replicas) {
+		t.restart(a)
+	}
+}
+
+// restart makes fresh replicas on the wanted nodes the group's first members.
+func (t *transition) restart(a *Assignment) {
+	for i, r := range a.Replicas {
+		a.Replicas[i] = t.newReplica(r.Node)
+	}
+	a.Initial, a.Members = slices.Clone(a.Replicas), slices.Clone(a.Replicas)
+	a.Lost, a.Replacements, a.Reconfig, a.Preferred, a.MembersIndex = nil, nil, nil, 0, 0
+}
+
+func (t *transition) changeMembers(c *MembersChanged) *apierr.Error {
+	have := t.groups[c.Group]
+	if have == nil {
+		return apierr.JSStreamNotFoundErr
+	}
+	if len(c.Members) == 0 {
+		return apierr.JSBadRequestErr
+	}
+	known := slices.ContainsFunc(c.Members, func(r base.Replica) bool { return have.has(r.ID) })
+	if !known || c.Index < have.MembersIndex {
+		t.result.Stale, t.result.Assignment = true, have
+		return nil
+	}
+	a := have.clone()
+	a.Members, a.MembersIndex = slices.Clone(c.Members), c.Index
+	a.Lost = slices.DeleteFunc(a.Lost, func(id base.ReplicaID) bool { return withID(a.Members, id) < 0 })
+	a.Replacements = slices.DeleteFunc(a.Replacements, func(id base.ReplicaID) bool { return withID(a.Members, id) >= 0 })
+	if sameSet(a.Members, a.Replicas) {
+		a.Reconfig = nil
+	}
+	t.put(Moved, a, nil)
+	return nil
+}
+
+func (t *transition) resetGroup(c *GroupReset) *apierr.Error {
+	have := t.groups[c.Group]
+	if have == nil {
+		return apierr.JSStreamNotFoundErr
+	}
+	a := have.clone()
+	t.restart(a)
+	t.put(Moved, a, nil)
+	return nil
+}
