@@ -30,7 +30,8 @@ type Config struct {
 	// NoAdvertise keeps this server's address from the clients of other servers.
 	NoAdvertise bool
 
-	// HTTPHost and HTTPPort are the monitoring listener. Port 0 is off, -1 any.
+	// HTTPHost and HTTPPort are the monitoring listener. Port 0 is off, -1 any. The
+	// host is Host unless it is set.
 	HTTPHost     string
 	HTTPPort     int
 	HTTPBasePath string // with a leading slash and without one at the end

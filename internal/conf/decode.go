@@ -115,8 +115,6 @@ func readBool(d *decoder, f *field) (bool, bool) { return f.value.bool, d.is(f, 
 
 func readInt(d *decoder, f *field) (int, bool) { return int(f.value.int), d.is(f, kindInt) }
 
-func readInt64(d *decoder, f *field) (int64, bool) { return f.value.int, d.is(f, kindInt) }
-
 // readCount reads an integer that is not negative.
 func readCount(d *decoder, f *field) (int, bool) {
 	n, ok := readInt(d, f)

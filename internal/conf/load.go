@@ -41,10 +41,14 @@ func parseConfig(src source, text, name string, overrides []Override) (*Config, 
 	c.File = name
 	c.Digest = root.digest()
 	c.keyPos = map[string]Pos{}
+	c.HTTPHost = ""
 	d := &decoder{cfg: c}
 	topSchema().decode(d, root, c)
 	for _, override := range overrides {
 		override(c)
+	}
+	if c.HTTPHost == "" {
+		c.HTTPHost = c.Host
 	}
 	if err := d.result(c); err != nil {
 		return nil, err

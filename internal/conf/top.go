@@ -172,7 +172,7 @@ func decodeBasePath(d *decoder, f *field, c *Config) {
 	c.HTTPBasePath = path
 }
 
-// readListen reads "host:port", ":port" or a port.
+// readListen reads "host:port", or ":port" or a port, which leave host as it is.
 func readListen(d *decoder, f *field, host *string, port *int) {
 	if f.value.kind == kindInt {
 		if n, ok := readPort(d, f); ok {
@@ -190,7 +190,10 @@ func readListen(d *decoder, f *field, host *string, port *int) {
 		d.fault(f, "must be host:port or a port, which %q is not", f.value.text)
 		return
 	}
-	*host, *port = h, n
+	*port = n
+	if h != "" {
+		*host = h
+	}
 }
 
 // readAdvertise reads "host" or "host:port".
