@@ -70,18 +70,16 @@ func (t *transition) joinNode(c *NodeJoin) *apierr.Error {
 func (t *transition) replaceNode(old, next base.NodeID) {
 	for _, id := range t.groupIDs() {
 		have := t.groups[id]
-		wanted, member := onNode(have.Replicas, old), onNode(have.Members, old)
+		r, wanted, here := have.ReplicaOn(old)
 		inOrigin := have.Reconfig != nil && onNode(have.Reconfig.FromMembers, old) >= 0
-		if wanted < 0 && member < 0 && !inOrigin {
+		if !here && !inOrigin {
 			continue
 		}
 		a := have.clone()
-		if wanted >= 0 {
-			t.replace(a, wanted, next)
+		if wanted {
+			t.replace(a, withID(a.Replicas, r.ID), next)
 		}
-		if member >= 0 {
-			a.markLost(a.Members[member].ID)
-		}
+		a.lose(r.ID)
 		if inOrigin {
 			a.Reconfig = a.Reconfig.withNode(old, next)
 		}

@@ -9,23 +9,26 @@ import (
 )
 
 // want makes the nodes the wanted ones, in that order. A replica that is wanted
-// or a member now keeps its identity; another gets a fresh one.
+// or leaving keeps its identity; another gets a fresh one. What was wanted and
+// is not any more is leaving.
 func (t *transition) want(a *Assignment, nodes []base.NodeID) {
-	next := make([]base.Replica, 0, len(nodes))
-	var replacements []base.ReplicaID
+	before, next := a.Replicas, make([]base.Replica, 0, len(nodes))
 	for _, node := range nodes {
 		r, _, ok := a.ReplicaOn(node)
 		if !ok {
 			r = t.newReplica(node)
-			if onNode(a.Members, node) >= 0 {
-				replacements = append(replacements, r.ID)
-			}
-		} else if slices.Contains(a.Replacements, r.ID) {
-			replacements = append(replacements, r.ID)
 		}
 		next = append(next, r)
 	}
-	a.Replicas, a.Replacements = next, replacements
+	a.Replicas = next
+	gone := func(id base.ReplicaID) bool { return withID(next, id) < 0 }
+	a.Replacements = slices.DeleteFunc(a.Replacements, gone)
+	a.Leaving = slices.DeleteFunc(a.Leaving, func(l Leaving) bool { return !gone(l.ID) })
+	for _, r := range before {
+		if gone(r.ID) {
+			a.Leaving = append(a.Leaving, Leaving{r, t.index})
+		}
+	}
 }
 
 // removePeer takes the replica on a node out of a stream.
@@ -94,16 +97,16 @@ func (t *transition) loseReplicas(c *ReplicasLost) *apierr.Error {
 		if i := withID(a.Replicas, lost.Replica); i >= 0 {
 			t.replace(a, i, a.Replicas[i].Node)
 		}
-		a.markLost(lost.Replica)
+		a.lose(lost.Replica)
 		t.restartIfEmpty(a)
 		t.put(Moved, a, nil)
 	}
 	return nil
 }
 
-// has tells whether the replica is wanted, or a member not known to be lost.
+// has tells whether the replica is wanted or leaving.
 func (a *Assignment) has(id base.ReplicaID) bool {
-	return withID(a.Replicas, id) >= 0 || withID(a.Members, id) >= 0 && !slices.Contains(a.Lost, id)
+	return withID(a.Replicas, id) >= 0 || slices.ContainsFunc(a.Leaving, func(l Leaving) bool { return l.ID == id })
 }
 
 // lastMember tells whether the replica is the only member not lost.
@@ -116,7 +119,9 @@ func (a *Assignment) lastMember(id base.ReplicaID) bool {
 	})
 }
 
-func (a *Assignment) markLost(id base.ReplicaID) {
+// lose notes that a replica's state is gone.
+func (a *Assignment) lose(id base.ReplicaID) {
+	a.Leaving = slices.DeleteFunc(a.Leaving, func(l Leaving) bool { return l.ID == id })
 	if withID(a.Members, id) >= 0 && !slices.Contains(a.Lost, id) {
 		a.Lost = append(a.Lost, id)
 	}
@@ -131,9 +136,11 @@ func (t *transition) replace(a *Assignment, i int, node base.NodeID) {
 }
 
 // restartIfEmpty starts a memory group anew when nothing of it is left: every
-// member is lost, and every wanted replica only stands in for a lost one.
+// member is lost, none is leaving, and every wanted replica only stands in for
+// a lost one.
 func (t *transition) restartIfEmpty(a *Assignment) {
-	if a.Storage() == api.MemoryStorage && len(a.Lost) == len(a.Members) && len(a.Replacements) == len(a.Replicas) {
+	if a.Storage() == api.MemoryStorage && len(a.Lost) == len(a.Members) &&
+		len(a.Leaving) == 0 && len(a.Replacements) == len(a.Replicas) {
 		t.restart(a)
 	}
 }
@@ -144,7 +151,7 @@ func (t *transition) restart(a *Assignment) {
 		a.Replicas[i] = t.newReplica(r.Node)
 	}
 	a.Initial, a.Members = slices.Clone(a.Replicas), slices.Clone(a.Replicas)
-	a.Lost, a.Replacements, a.Reconfig, a.Preferred, a.MembersIndex = nil, nil, nil, 0, 0
+	a.Lost, a.Leaving, a.Replacements, a.Reconfig, a.Preferred, a.MembersIndex = nil, nil, nil, nil, 0, 0
 }
 
 func (t *transition) changeMembers(c *MembersChanged) *apierr.Error {
@@ -164,6 +171,9 @@ func (t *transition) changeMembers(c *MembersChanged) *apierr.Error {
 	a.Members, a.MembersIndex = slices.Clone(c.Members), c.Index
 	a.Lost = slices.DeleteFunc(a.Lost, func(id base.ReplicaID) bool { return withID(a.Members, id) < 0 })
 	a.Replacements = slices.DeleteFunc(a.Replacements, func(id base.ReplicaID) bool { return withID(a.Members, id) >= 0 })
+	a.Leaving = slices.DeleteFunc(a.Leaving, func(l Leaving) bool {
+		return l.Since <= c.Seen && withID(a.Members, l.ID) < 0
+	})
 	if sameSet(a.Members, a.Replicas) {
 		a.Reconfig = nil
 	}

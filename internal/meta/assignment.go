@@ -40,10 +40,11 @@ type Assignment struct {
 	// Preferred should become leader when the group starts; 0 for whoever.
 	Preferred base.NodeID `json:"preferred,omitempty"`
 
-	// Initial, Members and Replicas: see the package comment.
+	// Initial, Replicas, Leaving and Members: see the package comment.
 	Initial  []base.Replica `json:"initial"`
-	Members  []base.Replica `json:"members"`
 	Replicas []base.Replica `json:"replicas"`
+	Leaving  []Leaving      `json:"leaving,omitempty"`
+	Members  []base.Replica `json:"members"`
 	// MembersIndex is the index in the group's own log that Members is as of.
 	MembersIndex uint64 `json:"members_index,omitempty"`
 	// Lost are those of Members whose state is gone.
@@ -57,6 +58,12 @@ type Assignment struct {
 
 	// unknown is why the configuration could not be read strictly.
 	unknown string
+}
+
+// Leaving is a replica that is no longer wanted, since a meta index.
+type Leaving struct {
+	base.Replica
+	Since uint64 `json:"since"`
 }
 
 // Origin is where a request came from and where its answer goes.
@@ -103,8 +110,10 @@ func (a *Assignment) ReplicaOn(node base.NodeID) (r base.Replica, wanted, ok boo
 	if i := onNode(a.Replicas, node); i >= 0 {
 		return a.Replicas[i], true, true
 	}
-	if i := onNode(a.Members, node); i >= 0 && !slices.Contains(a.Lost, a.Members[i].ID) {
-		return a.Members[i], false, true
+	for _, l := range a.Leaving {
+		if l.Node == node {
+			return l.Replica, false, true
+		}
 	}
 	return base.Replica{}, false, false
 }
@@ -156,6 +165,7 @@ func (a *Assignment) clone() *Assignment {
 	c.Initial = slices.Clone(a.Initial)
 	c.Members = slices.Clone(a.Members)
 	c.Replicas = slices.Clone(a.Replicas)
+	c.Leaving = slices.Clone(a.Leaving)
 	c.Lost = slices.Clone(a.Lost)
 	c.Replacements = slices.Clone(a.Replacements)
 	return &c

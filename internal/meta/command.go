@@ -145,15 +145,19 @@ type LostReplica struct {
 	Replica base.ReplicaID `json:"replica"`
 }
 
-// MembersChanged reports the voters of a stream's group after its leader changed
-// them (learners are not members yet). A leader must see its report applied before it
-// changes members again: what is lost when members get lost is judged by it.
+// MembersChanged reports the voters of a stream's group (learners are not
+// members yet). A leader sends it after each change of them, and when there are
+// Leaving replicas that its group does not have. It must see a report applied
+// before it changes members again: what is left of a group that loses replicas
+// is judged by it.
 type MembersChanged struct {
 	Group   base.GroupID   `json:"group"`
 	Members []base.Replica `json:"members"`
 	// Index is the index of the change in the stream's own log: a report that
 	// comes after that of a later change is stale.
 	Index uint64 `json:"index"`
+	// Seen is the Revision of the assignment that the leader knew.
+	Seen uint64 `json:"seen"`
 }
 
 // GroupReset starts a group anew, empty, on its wanted nodes: an operator's

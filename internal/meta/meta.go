@@ -6,18 +6,22 @@
 //
 // A stream's entry here is wanted state. The stream's own Raft group is what
 // is; the reconciler of its leader moves one to the other and reports back
-// with MembersChanged. Who may do what with a replica follows from three lists
-// of an Assignment:
+// with MembersChanged. Who may do what with a replica follows from the lists of
+// an Assignment:
 //
 //   - Initial: the bootstrap voters. A replica listed here that has no log yet
 //     starts the group; any other waits until the leader adds it.
-//   - Members: the group's voters as its leader last reported them.
 //   - Replicas: the wanted members.
+//   - Leaving: no longer wanted, but perhaps still voters. The leader takes them
+//     out of the group; when it reports that, knowing that they are not wanted,
+//     they are struck from the list.
+//   - Members: the group's voters as its leader last reported them. From these
+//     follows whether anything is left of a group that loses replicas.
 //
-// A node runs the replica that Assignment.ReplicaOn names for it and deletes
-// one only when it is neither in Replicas nor in Members. So a replica that
-// comes back into Replicas before the report of its removal has forgotten
-// nothing. Everything else that comes back does so under a fresh ReplicaID.
+// A node runs the replica that Assignment.ReplicaOn names for it, wanted or
+// leaving, and deletes every other. So a replica that is wanted again while it
+// is leaving has forgotten nothing and keeps its identity. Everything else that
+// comes back does so under a fresh ReplicaID.
 //
 // Apply never changes an Assignment or a Node in place: readers may keep the
 // pointers they got.
