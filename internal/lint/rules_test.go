@@ -102,6 +102,17 @@ var banned = []struct {
 		users: []string{"internal/conf/load.go", "internal/logging", "internal/procfile", "internal/apierr/gen", "cmd/weir"},
 		why:   "take a vfs.FS",
 	},
+	{
+		pkg:   "fmt",
+		names: []string{"Print", "Printf", "Println"},
+		why:   "take a base.Logger or an io.Writer",
+	},
+	{
+		pkg:   "log",
+		names: []string{"Print", "Printf", "Println", "Fatal", "Fatalf", "Fatalln", "Panic", "Panicf", "Panicln"},
+		users: []string{"internal/apierr/gen"},
+		why:   "take a base.Logger",
+	},
 }
 
 const (
