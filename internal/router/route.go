@@ -65,7 +65,7 @@ func (r *Router) deliver(s *Sub, from *Source, m *Msg) bool {
 		s.delivered.Add(-1)
 		return false
 	}
-	if !s.client.Deliver(s, from.batch, m) {
+	if !s.client.Receive(s, from.batch, m) {
 		s.delivered.Add(-1)
 		return false
 	}

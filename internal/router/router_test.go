@@ -17,7 +17,7 @@ type fakeClient struct {
 	mark    Mark
 }
 
-func (c *fakeClient) Deliver(s *Sub, b *Batch, m *Msg) bool {
+func (c *fakeClient) Receive(s *Sub, b *Batch, m *Msg) bool {
 	if c.closed {
 		return false
 	}
@@ -29,7 +29,7 @@ func (c *fakeClient) Deliver(s *Sub, b *Batch, m *Msg) bool {
 }
 func (c *fakeClient) Ended(*Sub)             {}
 func (c *fakeClient) Flush() <-chan struct{} { c.flushes++; return nil }
-func (c *fakeClient) Info() *ClientInfo      { return &ClientInfo{Name: "fake"} }
+func (c *fakeClient) Describe() *ClientInfo  { return &ClientInfo{Name: "fake"} }
 
 type fakeRemote struct {
 	node base.NodeID
@@ -267,10 +267,10 @@ func TestPublishDoesNotAllocate(t *testing.T) {
 
 type nopClient struct{ mark Mark }
 
-func (c *nopClient) Deliver(s *Sub, b *Batch, m *Msg) bool { b.Touch(&c.mark, c); return true }
+func (c *nopClient) Receive(s *Sub, b *Batch, m *Msg) bool { b.Touch(&c.mark, c); return true }
 func (c *nopClient) Ended(*Sub)                            {}
 func (c *nopClient) Flush() <-chan struct{}                { return nil }
-func (c *nopClient) Info() *ClientInfo                     { return nil }
+func (c *nopClient) Describe() *ClientInfo                 { return nil }
 
 type nopRemote struct{ n int }
 

@@ -48,15 +48,15 @@ type ClientInfo struct {
 // Client is the receiving end of a connected client's subscriptions.
 type Client interface {
 	Flusher
-	// Deliver queues m for the client as a message on sub and registers the
+	// Receive queues m for the client as a message on sub and registers the
 	// client with b so that it is flushed when the batch ends. It must not
 	// block and must copy what it keeps of m. False: the client does not take
 	// it (it is closing, or may not receive this subject).
-	Deliver(sub *Sub, b *Batch, m *Msg) bool
+	Receive(sub *Sub, b *Batch, m *Msg) bool
 	// Ended tells that the router removed sub because it reached its limit.
 	Ended(sub *Sub)
-	// Info describes the client.
-	Info() *ClientInfo
+	// Describe says who the client is.
+	Describe() *ClientInfo
 }
 
 // Source is where a message comes from. The zero value is the server itself.
@@ -97,7 +97,7 @@ func (s Source) Client() *ClientInfo {
 	if s.client == nil {
 		return nil
 	}
-	return s.client.Info()
+	return s.client.Describe()
 }
 
 // Remote is the peer that forwarded the message; nil for other kinds.

@@ -1,0 +1,75 @@
+package conn
+
+import (
+	"time"
+
+	"weir/internal/conf"
+)
+
+// Config is what the client listener needs to know. Zero durations and sizes
+// mean the protocol's defaults.
+type Config struct {
+	Host      string
+	Port      int    // 0 takes any free port
+	Advertise string // "host" or "host:port" told to clients instead
+
+	ServerID   string // public nkey of the server
+	ServerName string
+	Version    string // protocol level that clients may rely on
+	GitCommit  string
+	Go         string
+	Cluster    string // empty outside of a cluster
+	Domain     string // JetStream domain
+	JetStream  bool
+	APILevel   int // JetStream API level told in INFO
+
+	Limits              conf.Limits
+	AuthTimeout         time.Duration
+	NoFastProducerStall bool
+
+	// Observer hears of clients that come and go; may be nil.
+	Observer Observer
+}
+
+// Observer hears of clients after they authenticated and after they are gone.
+// Calls come from the connection's goroutine and must not block.
+type Observer interface {
+	Connected(c *ConnInfo)
+	Disconnected(c *ConnInfo)
+}
+
+// Defaults of the protocol.
+const (
+	defaultMaxPayload    = 1 << 20
+	defaultMaxPending    = 64 << 20
+	defaultPingInterval  = 2 * time.Minute
+	defaultPingMax       = 2
+	defaultWriteDeadline = 10 * time.Second
+	defaultAuthTimeout   = 2 * time.Second
+	defaultMaxClosed     = 10_000
+
+	// firstPing comes soon after CONNECT to measure the round trip time.
+	firstPing = 2 * time.Second
+	// lingerTime is how long a client that is sent away may take to read why.
+	lingerTime = 250 * time.Millisecond
+	// maxStall is how long a publisher waits for a congested receiver after
+	// each read.
+	maxStall = 10 * time.Millisecond
+)
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.Limits.MaxPayload, defaultMaxPayload)
+	setDefault(&c.Limits.MaxPending, defaultMaxPending)
+	setDefault(&c.Limits.PingInterval, defaultPingInterval)
+	setDefault(&c.Limits.PingMax, defaultPingMax)
+	setDefault(&c.Limits.WriteDeadline, defaultWriteDeadline)
+	setDefault(&c.Limits.MaxClosedClients, defaultMaxClosed)
+	setDefault(&c.AuthTimeout, defaultAuthTimeout)
+	return c
+}
+
+func setDefault[T int | int64 | time.Duration](value *T, otherwise T) {
+	if *value == 0 {
+		*value = otherwise
+	}
+}

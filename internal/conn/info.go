@@ -1,0 +1,98 @@
+package conn
+
+import (
+	"encoding/json"
+	"net"
+	"strconv"
+
+	"weir/internal/base"
+	"weir/internal/wire"
+)
+
+// clientInfo is the INFO document with what it says about one client.
+type clientInfo struct {
+	wire.Info
+	ConnectInfo   bool   `json:"connect_info,omitempty"`
+	RemoteAccount string `json:"remote_account,omitempty"`
+	IsSystem      bool   `json:"acc_is_sys,omitempty"`
+}
+
+// info is what all clients are told.
+func (s *Server) info() wire.Info {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	host, port := s.advertised()
+	info := wire.Info{
+		ServerID: s.config.ServerID, ServerName: s.config.ServerName,
+		Version: s.config.Version, GitCommit: s.config.GitCommit, Go: s.config.Go,
+		Proto: 1, Host: host, Port: port, Headers: true,
+		AuthRequired: s.registry.Required(),
+		MaxPayload:   s.config.Limits.MaxPayload,
+		JetStream:    s.config.JetStream, APILevel: s.config.APILevel,
+		Cluster: s.config.Cluster, Domain: s.config.Domain,
+		ConnectURLs: s.connectURLs,
+		LameDuck:    s.lameDuck,
+	}
+	return info
+}
+
+// advertised is the address that clients shall use.
+func (s *Server) advertised() (host string, port int) {
+	host, port = s.config.Host, s.config.Port
+	if s.listener != nil {
+		_, port = address(s.listener.Addr())
+	}
+	if s.config.Advertise == "" {
+		return host, port
+	}
+	h, p, err := net.SplitHostPort(s.config.Advertise)
+	if err != nil {
+		return s.config.Advertise, port
+	}
+	if n, err := strconv.Atoi(p); err == nil {
+		port = n
+	}
+	return h, port
+}
+
+// infoFor encodes INFO for one client.
+func (s *Server) infoFor(c *client) []byte {
+	doc := clientInfo{Info: s.info()}
+	doc.ClientID = c.id
+	doc.ClientIP = c.info.Load().Host
+	doc.Nonce = string(c.nonce)
+	if c.account != nil {
+		doc.ConnectInfo = true
+		doc.RemoteAccount = c.account.Name()
+		doc.IsSystem = c.account.IsSystem()
+	}
+	text, err := json.Marshal(&doc)
+	base.Assert(err == nil, "encoding INFO: %v", err)
+	return append(append([]byte("INFO "), text...), "\r\n"...)
+}
+
+// SetConnectURLs tells clients the addresses of all servers of the cluster,
+// this one included if it may be told. Clients that take asynchronous INFO hear
+// of a change at once.
+func (s *Server) SetConnectURLs(urls []string) {
+	s.mu.Lock()
+	s.connectURLs = urls
+	s.mu.Unlock()
+	s.pushInfo()
+}
+
+// SetJetStream tells clients whether JetStream is available.
+func (s *Server) SetJetStream(available bool) {
+	s.mu.Lock()
+	s.config.JetStream = available
+	s.mu.Unlock()
+	s.pushInfo()
+}
+
+func (s *Server) pushInfo() {
+	for _, c := range s.snapshot() {
+		if c.takeInfo.Load() {
+			c.sendNow(s.infoFor(c))
+		}
+	}
+}
