@@ -23,3 +23,11 @@ func Check(cfg api.ConsumerConfig, of *api.StreamConfig, limits Limits, pedantic
 func CheckUpdate(old *api.ConsumerConfig, cfg api.ConsumerConfig) (api.ConsumerConfig, *apierr.Error) {
 	return cfg, nil
 }
+
+// Within tells whether a configuration keeps to the limits that a stream sets its consumers.
+func Within(cfg *api.ConsumerConfig, limits *api.StreamConsumerLimits) bool {
+	if limits.MaxAckPending > 0 && (cfg.MaxAckPending > limits.MaxAckPending || cfg.MaxAckPending < 0) {
+		return false
+	}
+	return limits.InactiveThreshold <= 0 || cfg.InactiveThreshold <= limits.InactiveThreshold
+}

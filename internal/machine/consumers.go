@@ -3,6 +3,8 @@ package machine
 import (
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 
 	"weir/internal/api"
 	"weir/internal/apierr"
@@ -284,3 +286,18 @@ func (a *applier) delta(c *consumer.Consumer, now int64, d Delta) (consumer.Verd
 }
 
 func dontRelease(uint64) {}
+
+// CheckConsumersAgainst tells whether the stream's consumers fit a configuration that it may get.
+func (m *Machine) CheckConsumersAgainst(cfg *api.StreamConfig) *apierr.Error {
+	var names []string
+	for _, c := range m.byID {
+		if !consumer.Within(&c.Config, &cfg.ConsumerLimits) {
+			names = append(names, c.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	return apierr.JSStreamUpdateErrF("change to limits violates consumers: " + strings.Join(names, ", "))
+}

@@ -1,26 +1,351 @@
 package stream
 
 import (
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
 	"weir/internal/api"
 	"weir/internal/apierr"
+	"weir/internal/subject"
 )
 
-// Limits are those of the account and the server that bear on a stream; 0 is none.
+// Limits of every stream.
+const (
+	MaxNameLen        = 255
+	MaxDescriptionLen = 4096
+	MaxMetadataLen    = 128 << 10 // bytes of keys and values together
+	MaxReplicas       = 5
+
+	defaultDuplicateWindow = 2 * time.Minute
+	minDuration            = 100 * time.Millisecond
+	minMarkerTTL           = time.Second
+)
+
+// LevelKey is the metadata key under which the API level that a configuration needs is stored. Answers have two more, which
+// are never stored.
+const (
+	LevelKey         = "_nats.req.level"
+	versionKey       = "_nats.ver"
+	serverLevelKey   = "_nats.level"
+	persistDefault   = "default"
+	persistAsync     = "async"
+	jetStreamAPI     = "$JS.API"
+	reservedByJS     = "$JS.API.>"
+	reservedBySystem = "$SYS.>"
+)
+
+// Limits are those of the account that bear on a stream; zero is none.
 type Limits struct {
+	// MaxBytesRequired: a stream has to have max_bytes.
 	MaxBytesRequired bool
-	MaxStreamBytes   int64
-	MaxPayload       int
-	// Level is the API level of this server.
-	Level int
+	// MaxStreamBytes is the most that max_bytes may be.
+	MaxStreamBytes int64
 }
 
-// Check fills in defaults and checks a configuration for a new stream. pedantic refuses a value that a default would
-// replace.
+// Check fills in the defaults of a configuration for a new stream and checks it. pedantic refuses a value that would be
+// adjusted. What depends on other streams or on placement is not checked here.
 func Check(cfg api.StreamConfig, limits Limits, pedantic bool) (api.StreamConfig, *apierr.Error) {
+	if cfg.Sealed {
+		return cfg, apierr.JSStreamInvalidConfigF("stream configuration for create can not be sealed")
+	}
+	return check(cfg, limits, pedantic)
+}
+
+func check(cfg api.StreamConfig, limits Limits, pedantic bool) (api.StreamConfig, *apierr.Error) {
+	steps := []func(*api.StreamConfig) *apierr.Error{
+		checkName,
+		func(c *api.StreamConfig) *apierr.Error { return setDefaults(c, pedantic) },
+		func(c *api.StreamConfig) *apierr.Error { return limits.check(c) },
+		checkTimes,
+		checkDiscard,
+		checkFeatures,
+		checkCounter,
+		checkMirror,
+		checkSubjects,
+		checkTransform,
+		checkSources,
+		checkRePublish,
+	}
+	for _, step := range steps {
+		if e := step(&cfg); e != nil {
+			return cfg, e
+		}
+	}
+	cfg.Metadata = storedMetadata(cfg.Metadata, requiredLevel(&cfg))
 	return cfg, nil
 }
 
-// CheckUpdate checks whether a stream's configuration may become cfg, which it first completes like Check.
-func CheckUpdate(old *api.StreamConfig, cfg api.StreamConfig, limits Limits, pedantic bool) (api.StreamConfig, *apierr.Error) {
-	return cfg, nil
+func invalid(format string, args ...any) *apierr.Error {
+	return apierr.JSStreamInvalidConfigF(fmt.Sprintf(format, args...))
+}
+
+func checkName(c *api.StreamConfig) *apierr.Error {
+	switch {
+	case strings.ContainsAny(c.Name, `/\`):
+		return apierr.JSStreamNameContainsPathSeparatorsErr
+	case c.Name == "" || strings.ContainsAny(c.Name, ".*> \t\r\n\f"):
+		return invalid(`stream name is required and can not contain '.', '*', '>', '\', '/'`)
+	case len(c.Name) > MaxNameLen:
+		return invalid("stream name is too long, maximum allowed is %d", MaxNameLen)
+	case len(c.Description) > MaxDescriptionLen:
+		return invalid("stream description is too long, maximum allowed is %d", MaxDescriptionLen)
+	}
+	size := 0
+	for k, v := range c.Metadata {
+		size += len(k) + len(v)
+	}
+	if size > MaxMetadataLen {
+		return invalid("stream metadata exceeds maximum size of %d bytes", MaxMetadataLen)
+	}
+	switch {
+	case c.Replicas < 0:
+		return apierr.JSReplicasCountCannotBeNegative
+	case c.Replicas > MaxReplicas:
+		return invalid("maximum replicas is %d", MaxReplicas)
+	}
+	return nil
+}
+
+// setDefaults replaces what is absent, and numbers that mean the same.
+func setDefaults(c *api.StreamConfig, pedantic bool) *apierr.Error {
+	orDefault(&c.Retention, api.LimitsRetention)
+	orDefault(&c.Discard, api.DiscardOld)
+	orDefault(&c.Storage, api.FileStorage)
+	orDefault(&c.Compression, api.NoCompression)
+	orDefault(&c.Replicas, 1)
+	unlimited(&c.MaxMsgs)
+	unlimited(&c.MaxBytes)
+	unlimited(&c.MaxMsgsPer)
+	unlimited(&c.MaxMsgSize)
+	unlimited(&c.MaxConsumers)
+	if c.PersistMode == persistDefault {
+		c.PersistMode = ""
+	}
+	if len(c.Subjects) == 0 && c.Mirror == nil && len(c.Sources) == 0 {
+		c.Subjects = []string{c.Name}
+	}
+	if c.Placement != nil && c.Placement.Cluster == "" && len(c.Placement.Tags) == 0 && c.Placement.Preferred == "" {
+		c.Placement = nil
+	}
+	if c.Duplicates == 0 && c.Mirror == nil && len(c.Sources) == 0 {
+		c.Duplicates = defaultDuplicateWindow
+		if c.MaxAge >= minDuration && c.MaxAge < c.Duplicates {
+			if pedantic {
+				return apierr.JSPedanticErrF("duplicate window cannot be bigger than max age")
+			}
+			c.Duplicates = c.MaxAge
+		}
+	}
+	if len(c.Sources) == 0 {
+		c.Sources = nil
+	}
+	if r := c.RePublish; r != nil && r.Source == "" {
+		if pedantic {
+			return apierr.JSPedanticErrF("republish source can not be empty")
+		}
+		withSource := *r
+		withSource.Source = ">"
+		c.RePublish = &withSource
+	}
+	return setMarkerDefaults(c, pedantic)
+}
+
+func setMarkerDefaults(c *api.StreamConfig, pedantic bool) *apierr.Error {
+	if c.SubjectDeleteMarkerTTL > 0 && c.Mirror == nil {
+		switch {
+		case !pedantic:
+			c.AllowMsgTTL, c.AllowRollup, c.DenyPurge = true, true, false
+		case !c.AllowMsgTTL:
+			return invalid("subject delete marker cannot be set if message TTLs are disabled")
+		case !c.AllowRollup:
+			return invalid("subject delete marker cannot be set if roll-ups are disabled")
+		}
+	}
+	if c.AllowMsgSchedules && c.Mirror == nil {
+		switch {
+		case !pedantic:
+			c.AllowRollup, c.DenyPurge = true, false
+		case !c.AllowRollup:
+			return invalid("message scheduling cannot be set if roll-ups are disabled")
+		}
+	}
+	return nil
+}
+
+func orDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// unlimited makes every number that stands for no limit -1.
+func unlimited[T int | int32 | int64](field *T) {
+	if *field <= 0 {
+		*field = -1
+	}
+}
+
+func (l Limits) check(c *api.StreamConfig) *apierr.Error {
+	switch {
+	case l.MaxBytesRequired && c.MaxBytes <= 0:
+		return apierr.JSStreamMaxBytesRequired
+	case l.MaxStreamBytes > 0 && c.MaxBytes > l.MaxStreamBytes:
+		return apierr.JSStreamMaxStreamBytesExceeded
+	}
+	return nil
+}
+
+func checkTimes(c *api.StreamConfig) *apierr.Error {
+	switch {
+	case c.MaxAge < 0:
+		return invalid("max age can not be negative")
+	case c.MaxAge != 0 && c.MaxAge < minDuration:
+		return invalid("max age needs to be >= %v", minDuration)
+	case c.Duplicates < 0:
+		return invalid("duplicates window can not be negative")
+	case c.MaxAge != 0 && c.Duplicates > c.MaxAge:
+		return invalid("duplicates window can not be larger then max age")
+	case c.Duplicates > 0 && c.Duplicates < minDuration:
+		return invalid("duplicates window needs to be >= %v", minDuration)
+	case c.SubjectDeleteMarkerTTL < 0:
+		return invalid("subject delete marker TTL must not be negative")
+	case c.SubjectDeleteMarkerTTL > 0 && c.Mirror != nil:
+		return invalid("subject delete markers forbidden on mirrors")
+	case c.SubjectDeleteMarkerTTL > 0 && c.SubjectDeleteMarkerTTL < minMarkerTTL:
+		return invalid("subject delete marker TTL must be at least 1 second")
+	}
+	return nil
+}
+
+func checkDiscard(c *api.StreamConfig) *apierr.Error {
+	switch {
+	case c.DenyPurge && c.AllowRollup:
+		return invalid("roll-ups require the purge permission")
+	case c.DiscardNewPer && c.Discard != api.DiscardNew:
+		return invalid("discard new per subject requires discard new policy to be set")
+	case c.DiscardNewPer && c.MaxMsgsPer <= 0:
+		return invalid("discard new per subject requires max msgs per subject > 0")
+	}
+	return nil
+}
+
+func checkFeatures(c *api.StreamConfig) *apierr.Error {
+	async := c.PersistMode == persistAsync
+	switch {
+	case c.PersistMode != "" && !async:
+		return apierr.JSInvalidJSONErr(fmt.Sprintf("can not unmarshal %q", strconv.Quote(c.PersistMode)))
+	case async && c.AllowAtomic:
+		return invalid("async persist mode is not supported with atomic batch publish")
+	case async && c.Storage != api.FileStorage:
+		return invalid("async persist mode is only supported on file storage")
+	case async && c.Replicas > 1:
+		return invalid("async persist mode is not supported on replicated streams")
+	case c.MirrorDirect && c.Mirror == nil:
+		return invalid("stream has no mirror but does have mirror direct")
+	}
+	return nil
+}
+
+func checkCounter(c *api.StreamConfig) *apierr.Error {
+	if c.AllowMsgCounter && c.Mirror == nil {
+		switch {
+		case c.Retention != api.LimitsRetention:
+			return invalid("counter stream can only use limits retention")
+		case c.Discard == api.DiscardNew:
+			return invalid("counter stream cannot use discard new")
+		case c.AllowMsgTTL && c.SubjectDeleteMarkerTTL == 0:
+			return invalid("counter stream cannot use message TTLs")
+		case c.AllowMsgSchedules:
+			return invalid("counter stream cannot use message schedules")
+		}
+	}
+	if c.AllowMsgSchedules && c.Discard == api.DiscardNew {
+		return invalid("message scheduling cannot use discard new")
+	}
+	return nil
+}
+
+func checkTransform(c *api.StreamConfig) *apierr.Error {
+	t := c.SubjectTransform
+	if t == nil {
+		return nil
+	}
+	if t.Source != "" && !subject.Valid(t.Source) {
+		return apierr.JSStreamTransformInvalidSource("invalid subject " + t.Source)
+	}
+	if _, err := subject.NewTransform(t.Source, t.Destination); err != nil {
+		return apierr.JSStreamTransformInvalidDestination(err)
+	}
+	return nil
+}
+
+func checkSubjects(c *api.StreamConfig) *apierr.Error {
+	for i, s := range c.Subjects {
+		if !subject.Valid(s) {
+			return invalid("invalid subject")
+		}
+		if !c.NoAck {
+			switch {
+			case s == ">":
+				return invalid("capturing all subjects requires no-ack to be true")
+			case subject.Overlap(s, reservedByJS) || subject.Overlap(s, jetStreamAPI):
+				return invalid("subjects that overlap with jetstream api require no-ack to be true")
+			case subject.Overlap(s, reservedBySystem) && !subject.Subset(s, "$SYS.ACCOUNT.>"):
+				return invalid("subjects that overlap with system api require no-ack to be true")
+			}
+		}
+		for _, other := range c.Subjects[:i] {
+			if subject.Overlap(s, other) {
+				return invalid("subject %q overlaps with %q", other, s)
+			}
+		}
+	}
+	return nil
+}
+
+func checkRePublish(c *api.StreamConfig) *apierr.Error {
+	r := c.RePublish
+	if r == nil {
+		return nil
+	}
+	if r.Destination != "" {
+		if _, err := subject.NewTransform(r.Source, r.Destination); err != nil {
+			return invalid("stream configuration for republish with transform from '%s' to '%s' not valid", r.Source, r.Destination)
+		}
+		for _, s := range c.Subjects {
+			if subject.Overlap(s, r.Destination) {
+				return invalid("stream configuration for republish destination forms a cycle")
+			}
+		}
+	}
+	return nil
+}
+
+// requiredLevel is the API level that a configuration needs.
+func requiredLevel(c *api.StreamConfig) int {
+	switch {
+	case c.AllowBatched:
+		return 4
+	case c.AllowMsgCounter || c.AllowAtomic || c.AllowMsgSchedules || c.PersistMode == persistAsync:
+		return 2
+	case c.AllowMsgTTL || c.SubjectDeleteMarkerTTL > 0:
+		return 1
+	}
+	return 0
+}
+
+// storedMetadata is a client's metadata with what the server sets.
+func storedMetadata(from map[string]string, level int) map[string]string {
+	m := maps.Clone(from)
+	if m == nil {
+		m = map[string]string{}
+	}
+	delete(m, versionKey)
+	delete(m, serverLevelKey)
+	m[LevelKey] = strconv.Itoa(level)
+	return m
 }

@@ -122,4 +122,3 @@ func (s *Stream) ReleaseAll() error {
 	_, _, err := s.store.Purge(s.store.State().LastSeq + 1)
 	return err
 }
-

@@ -1,0 +1,164 @@
+package stream
+
+import (
+	"fmt"
+	"strings"
+
+	"weir/internal/api"
+	"weir/internal/apierr"
+	"weir/internal/subject"
+)
+
+// checkMirror checks a mirror's origin and that the stream has nothing that a mirror can not have.
+func checkMirror(c *api.StreamConfig) *apierr.Error {
+	m := c.Mirror
+	if m == nil {
+		return nil
+	}
+	switch {
+	case len(c.Subjects) > 0:
+		return apierr.JSMirrorWithSubjectsErr
+	case len(c.Sources) > 0:
+		return apierr.JSMirrorWithSourcesErr
+	case c.FirstSeq > 0:
+		return apierr.JSMirrorWithFirstSeqErr
+	case c.AllowMsgCounter:
+		return apierr.JSMirrorWithCountersErr
+	case c.AllowAtomic:
+		return apierr.JSMirrorWithAtomicPublishErr
+	case c.AllowBatched:
+		return apierr.JSMirrorWithBatchPublishErr
+	case c.AllowMsgSchedules:
+		return apierr.JSMirrorWithMsgSchedulesErr
+	case !validName(m.Name):
+		return apierr.JSMirrorInvalidStreamName
+	case m.External == nil && m.Name == c.Name:
+		return invalid("detected cycle")
+	case m.FilterSubject != "" && len(m.SubjectTransforms) > 0:
+		return apierr.JSMirrorMultipleFiltersNotAllowed
+	case m.FilterSubject != "" && !subject.Valid(m.FilterSubject):
+		return apierr.JSStreamCreateErrF(fmt.Sprintf("subject filter '%s' for the mirror %v", m.FilterSubject, subject.ErrBadSubject))
+	case !validSourceConsumer(m):
+		return apierr.JSMirrorDurableConsumerCfgInvalid
+	}
+	if e := checkTransforms(m.SubjectTransforms, transformErrors{
+		source:      apierr.JSMirrorInvalidSubjectFilter,
+		destination: apierr.JSMirrorInvalidTransformDestination,
+		overlap:     apierr.JSMirrorOverlappingSubjectFilters,
+	}); e != nil {
+		return e
+	}
+	return checkExternal(c, m.External)
+}
+
+func validName(name string) bool {
+	return name != "" && !strings.ContainsAny(name, ".*>/\\ \t\r\n\f")
+}
+
+// validSourceConsumer tells whether a consumer that was made beforehand is named in full and decides alone where to start.
+func validSourceConsumer(s *api.StreamSource) bool {
+	c := s.Consumer
+	if c == nil {
+		return true
+	}
+	return c.Name != "" && c.DeliverSubject != "" && s.OptStartSeq == 0 && s.OptStartTime == nil && s.FilterSubject == ""
+}
+
+func checkSources(c *api.StreamConfig) *apierr.Error {
+	if len(c.Sources) > 0 && c.AllowMsgSchedules {
+		return apierr.JSSourceWithMsgSchedulesErr
+	}
+	seen := map[string]bool{}
+	for _, s := range c.Sources {
+		switch {
+		case s == nil || !validName(s.Name):
+			return apierr.JSSourceInvalidStreamName
+		case s.External == nil && s.Name == c.Name:
+			return invalid("detected cycle")
+		case s.FilterSubject != "" && len(s.SubjectTransforms) > 0:
+			return apierr.JSSourceMultipleFiltersNotAllowed
+		case s.FilterSubject != "" && !subject.Valid(s.FilterSubject):
+			return apierr.JSStreamCreateErrF(fmt.Sprintf("subject filter '%s' for the source: %v", s.FilterSubject, subject.ErrBadSubject))
+		case !validSourceConsumer(s):
+			return apierr.JSSourceDurableConsumerCfgInvalid
+		}
+		if e := checkTransforms(s.SubjectTransforms, transformErrors{
+			source:      apierr.JSSourceInvalidSubjectFilter,
+			destination: apierr.JSSourceInvalidTransformDestination,
+			overlap:     apierr.JSSourceOverlappingSubjectFilters,
+		}); e != nil {
+			return e
+		}
+		if e := checkExternal(c, s.External); e != nil {
+			return e
+		}
+		key := sourceKey(s)
+		if seen[key] {
+			return apierr.JSSourceDuplicateDetected
+		}
+		seen[key] = true
+	}
+	return nil
+}
+
+// sourceKey is equal for sources that would copy the same messages.
+func sourceKey(s *api.StreamSource) string {
+	var b strings.Builder
+	b.WriteString(s.Name)
+	if s.External != nil {
+		fmt.Fprintf(&b, "\x00%s\x00%s", s.External.APIPrefix, s.External.DeliverPrefix)
+	}
+	fmt.Fprintf(&b, "\x01%s", s.FilterSubject)
+	for _, t := range s.SubjectTransforms {
+		fmt.Fprintf(&b, "\x02%s\x00%s", t.Source, t.Destination)
+	}
+	return b.String()
+}
+
+type transformErrors struct {
+	source, destination func(err any) *apierr.Error
+	overlap             *apierr.Error
+}
+
+func checkTransforms(list []api.SubjectTransform, errs transformErrors) *apierr.Error {
+	for i, t := range list {
+		if t.Source != "" && !subject.Valid(t.Source) {
+			return errs.source("invalid subject " + t.Source)
+		}
+		if _, err := subject.NewTransform(t.Source, t.Destination); err != nil {
+			return errs.destination(err)
+		}
+		for _, other := range list[:i] {
+			if subject.Overlap(t.Source, other.Source) {
+				return errs.overlap
+			}
+		}
+	}
+	return nil
+}
+
+// checkExternal checks the prefixes by which a stream in another account or domain is reached.
+func checkExternal(c *api.StreamConfig, x *api.ExternalStream) *apierr.Error {
+	if x == nil {
+		return nil
+	}
+	if x.DeliverPrefix != "" {
+		if subject.HasWildcard(x.DeliverPrefix) {
+			return apierr.JSStreamInvalidExternalDeliverySubjErrF(x.DeliverPrefix)
+		}
+		for _, s := range c.Subjects {
+			if subject.Overlap(s, x.DeliverPrefix+".>") {
+				return apierr.JSStreamExternalDelPrefixOverlapsErrF(x.DeliverPrefix, s)
+			}
+		}
+	}
+	switch {
+	case x.APIPrefix == "":
+		return nil
+	case !subject.ValidLiteral(x.APIPrefix):
+		return invalid("stream external api prefix %q must be a valid subject without wildcards", x.APIPrefix)
+	case x.APIPrefix == jetStreamAPI:
+		return apierr.JSStreamExternalApiOverlapErrF(x.APIPrefix, jetStreamAPI)
+	}
+	return nil
+}
