@@ -12,7 +12,7 @@ func (t *transition) init(c *MetaInit) *apierr.Error {
 		t.result.Existing = true
 		return nil
 	}
-	if c.ClusterID == "" {
+	if c.ClusterID == "" || !distinct(c.Nodes) {
 		return apierr.JSBadRequestErr
 	}
 	t.clusterID = c.ClusterID
@@ -22,6 +22,17 @@ func (t *transition) init(c *MetaInit) *apierr.Error {
 			Cluster: spec.Cluster, Tags: spec.Tags, Joined: t.time})
 	}
 	return nil
+}
+
+// distinct tells whether no two nodes share a name, an ID or a replica.
+func distinct(nodes []NodeSpec) bool {
+	for i, n := range nodes {
+		same := func(o NodeSpec) bool { return o.Name == n.Name || o.Node == n.Node || o.Replica == n.Replica }
+		if n.Name == "" || n.Node == 0 || n.Replica == 0 || slices.ContainsFunc(nodes[:i], same) {
+			return false
+		}
+	}
+	return true
 }
 
 // setNode installs a node and notes the change.

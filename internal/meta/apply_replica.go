@@ -159,7 +159,8 @@ func (t *transition) changeMembers(c *MembersChanged) *apierr.Error {
 	if have == nil {
 		return apierr.JSStreamNotFoundErr
 	}
-	if len(c.Members) == 0 {
+	neverMade := func(r base.Replica) bool { return r.ID >= t.nextReplica }
+	if len(c.Members) == 0 || slices.ContainsFunc(c.Members, neverMade) {
 		return apierr.JSBadRequestErr
 	}
 	known := slices.ContainsFunc(c.Members, func(r base.Replica) bool { return have.has(r.ID) })

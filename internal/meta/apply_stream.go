@@ -8,6 +8,7 @@ import (
 	"weir/internal/api"
 	"weir/internal/apierr"
 	"weir/internal/base"
+	"weir/internal/subject"
 )
 
 // createStream: an equal stream is found again, a different one of that name is
@@ -21,6 +22,9 @@ func (t *transition) createStream(c *StreamCreate) *apierr.Error {
 		return apierr.JSInvalidJSONErr(err)
 	}
 	a.Name = a.Config.Name
+	if err := checkConfig(a.Config); err != nil {
+		return err
+	}
 	if have := t.Stream(a.Account, a.Name); have != nil {
 		if c.Restore {
 			return apierr.JSStreamNameExistRestoreFailedErr
@@ -53,6 +57,20 @@ func (t *transition) createStream(c *StreamCreate) *apierr.Error {
 	return nil
 }
 
+// checkConfig judges what the state itself depends on; the rest was validated
+// by the proposer.
+func checkConfig(config *api.StreamConfig) *apierr.Error {
+	if config.Name == "" {
+		return apierr.JSStreamInvalidConfigF("stream name is required")
+	}
+	for _, subj := range config.Subjects {
+		if !subject.Valid(subj) {
+			return apierr.JSStreamInvalidConfigF("invalid subject")
+		}
+	}
+	return nil
+}
+
 func (t *transition) updateStream(c *StreamUpdate) *apierr.Error {
 	have := t.Stream(c.Account, c.Name)
 	if have == nil {
@@ -68,6 +86,12 @@ func (t *transition) updateStream(c *StreamUpdate) *apierr.Error {
 	}
 	if a.Config.Name != a.Name {
 		return apierr.JSStreamMismatchErr
+	}
+	if err := checkConfig(a.Config); err != nil {
+		return err
+	}
+	if a.Storage() != have.Storage() {
+		return apierr.JSStreamInvalidConfigF("stream configuration update can not change storage type")
 	}
 	if err := checkReconfig(have, a, c.Nodes); err != nil {
 		return err
