@@ -39,17 +39,36 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// FuzzRestore: any body under a right checksum is an error or a state.
 func FuzzRestore(f *testing.F) {
 	g := newGenerator(2)
-	for range 50 {
+	for range 8 {
 		g.apply(f)
 	}
-	f.Add(g.state.Snapshot())
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if s, err := Restore(data); err == nil {
+	f.Add(g.state.Snapshot()[snapshotHeader:])
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if s, err := Restore(seal(body)); err == nil {
 			reopen(t, s)
 		}
 	})
+}
+
+func TestRestoreNoticesDamage(t *testing.T) {
+	g := newGenerator(3)
+	for range 30 {
+		g.apply(t)
+	}
+	image := g.state.Snapshot()
+	for i := range image {
+		damaged := bytes.Clone(image)
+		damaged[i] ^= 0x20
+		if _, err := Restore(damaged); err == nil {
+			t.Fatalf("a flipped bit at %d is not noticed", i)
+		}
+		if _, err := Restore(image[:i]); err == nil {
+			t.Fatalf("an image cut at %d is not noticed", i)
+		}
+	}
 }
 
 // TestRandomCommands runs random histories on two replicas, one of which is

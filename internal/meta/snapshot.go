@@ -50,6 +50,11 @@ func (s *State) Snapshot() []byte { return encodeImage(s.image()) }
 func encodeImage(im image) []byte {
 	body, err := json.Marshal(im)
 	base.Assert(err == nil, "meta: encoding the state: %v", err)
+	return seal(body)
+}
+
+// seal puts the header before the body of an image.
+func seal(body []byte) []byte {
 	buf := make([]byte, 0, snapshotHeader+len(body))
 	buf = append(buf, snapshotMagic...)
 	buf = append(buf, snapshotVersion)
@@ -78,9 +83,15 @@ func Restore(data []byte) (*State, error) {
 	s := New()
 	s.applied, s.clusterID, s.nextGroup, s.nextReplica = im.Applied, im.ClusterID, im.NextGroup, im.NextReplica
 	for _, n := range im.Nodes {
+		if n == nil || s.nodes[n.Name] != nil || s.byNode[n.ID] != nil {
+			return nil, base.Corruptf("image of the meta state: node %+v stands twice", n)
+		}
 		s.nodes[n.Name], s.byNode[n.ID] = n, n
 	}
 	for _, a := range im.Streams {
+		if a == nil {
+			return nil, base.Corruptf("image of the meta state: no stream")
+		}
 		if err := a.setConfig(a.RawConfig); err != nil {
 			return nil, base.Corruptf("image of the meta state: stream %s %s: %w", a.Account, a.Name, err)
 		}
