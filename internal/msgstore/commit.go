@@ -1,0 +1,329 @@
+package msgstore
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"weir/internal/base"
+)
+
+// Commit ends a step of the apply side: everything since the last Commit becomes
+// visible to readers, together with the applied index, in one Pebble batch.
+// Nothing is synced; see DB.Checkpoint. After an error the store is of no use
+// until it is opened again.
+func (s *Store) Commit(applied uint64) error {
+	if err := s.db.failure(); err != nil {
+		return err
+	}
+	if err := s.usable(); err != nil {
+		return err
+	}
+	if err := s.writeBuffer(); err != nil {
+		return err
+	}
+	s.cur.applied = applied
+	b := s.db.p.NewBatch()
+	defer b.Close()
+	if err := s.commit(b); err != nil {
+		s.err = fmt.Errorf("committing store %s at %d: %w", s.id, applied, err)
+		return s.err
+	}
+	s.db.tables.trim()
+	return nil
+}
+
+func (s *Store) commit(b *pebble.Batch) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := errors.Join(
+		s.writeReset(b),
+		s.writeDeletes(b),
+		s.seal(b),
+		s.writeSegments(b),
+		s.writeKeys(b),
+	)
+	if err != nil {
+		return err
+	}
+	s.scratch = s.cur.encode(s.scratch[:0])
+	if err := b.Set(appendPrefix(nil, s.number, kindMeta), s.scratch, nil); err != nil {
+		return err
+	}
+	if err := b.Commit(pebble.NoSync); err != nil {
+		return err
+	}
+	s.committed = s.cur
+	return nil
+}
+
+// writeReset carries out a purge of everything.
+func (s *Store) writeReset(b *pebble.Batch) (err error) {
+	if s.reset == 0 {
+		return nil
+	}
+	for _, kind := range []byte{kindPosting, kindTotal, kindDead} {
+		prefix := appendPrefix(nil, s.number, kind)
+		err = errors.Join(err, b.DeleteRange(prefix, upperBound(prefix), nil))
+	}
+	s.segs = slices.DeleteFunc(s.segs, func(g *segment) bool {
+		if g.base >= s.reset {
+			return false
+		}
+		g.dirty = false
+		err = errors.Join(err, b.Delete(appendUintKey(nil, s.number, kindSegment, g.id), nil))
+		s.db.garbage.addFile(s.file(g))
+		return true
+	})
+	s.touched = slices.DeleteFunc(s.touched, func(g *segment) bool { return g.base < s.reset })
+	s.open, s.reset = s.area, 0
+	return err
+}
+
+// victim is a message that a Commit deletes.
+type victim struct {
+	seq uint64
+	pendingDelete
+}
+
+// writeDeletes carries out the pending deletes.
+func (s *Store) writeDeletes(b *pebble.Batch) error {
+	if len(s.pending) == 0 {
+		return nil
+	}
+	victims := make([]victim, 0, len(s.pending))
+	for seq, d := range s.pending {
+		victims = append(victims, victim{seq, d})
+	}
+	slices.SortFunc(victims, func(x, y victim) int { return cmp.Compare(x.seq, y.seq) })
+	for _, v := range victims {
+		if err := s.kill(b, v); err != nil {
+			return err
+		}
+	}
+	slices.SortStableFunc(victims, func(x, y victim) int { return cmp.Compare(x.entry.subject, y.entry.subject) })
+	for len(victims) > 0 {
+		e := victims[0].entry
+		n := slices.IndexFunc(victims, func(v victim) bool { return v.entry != e })
+		if n < 0 {
+			n = len(victims)
+		}
+		if err := s.unindex(b, e, victims[:n]); err != nil {
+			return err
+		}
+		victims = victims[n:]
+	}
+	clear(s.pending)
+	s.evictEntries()
+	return nil
+}
+
+// kill marks the record of a message dead.
+func (s *Store) kill(b *pebble.Batch, v victim) error {
+	i := s.segmentFor(v.seq)
+	base.Assert(i < len(s.segs) && s.segs[i].base <= v.seq, "deleted message %d has no segment", v.seq)
+	g := s.segs[i]
+	t, err := s.loadTable(g)
+	if err != nil {
+		return err
+	}
+	pos, ok := t.find(g.base, v.seq)
+	base.Assert(ok && !t.isDead(pos), "deleted message %d is not there", v.seq)
+	s.touchLocked(g)
+	t.kill(pos)
+	g.dead++
+	g.deadBytes += int64(t.size(pos))
+	if v.erase {
+		value := appendUints([]byte{metaVersion}, g.id, uint64(t.offs[pos]), uint64(t.size(pos)))
+		if err := b.Set(appendUintKey(nil, s.number, kindErase, v.seq), value, nil); err != nil {
+			return err
+		}
+	}
+	if v.seq < s.cur.state.FirstSeq {
+		return nil
+	}
+	g.marked = true
+	s.scratch = appendUintKey(s.scratch[:0], s.number, kindDead, v.seq)
+	return b.Set(s.scratch, nil, nil)
+}
+
+// unindex takes messages of one subject, ascending, from the subject index.
+func (s *Store) unindex(b *pebble.Batch, e *entry, victims []victim) error {
+	lastGone := false
+	for len(victims) > 0 && victims[0].seq < s.area.base {
+		chunk := chunkOf(victims[0].seq)
+		n := slices.IndexFunc(victims, func(v victim) bool { return chunkOf(v.seq) != chunk || v.seq >= s.area.base })
+		if n < 0 {
+			n = len(victims)
+		}
+		lastGone = lastGone || victims[n-1].seq == e.total.last
+		if err := s.updatePosting(b, e, chunk, victims[:n]); err != nil {
+			return err
+		}
+		e.total.count -= uint64(n)
+		e.dirty = true
+		victims = victims[n:]
+	}
+	if lastGone && e.total.count > 0 {
+		// The postings in Pebble are those from before this Commit: pending deletes
+		// are skipped as the apply side's view does.
+		last, ok, err := s.applyView().lastSealed(e.subject, e.total, e.total.last)
+		if err != nil {
+			return err
+		}
+		base.Assert(ok, "subject %q has %d sealed messages and no last", e.subject, e.total.count)
+		e.total.last = last
+		e.total.first = min(e.total.first, last)
+	}
+	for _, v := range victims {
+		i, ok := slices.BinarySearch(e.open, v.seq)
+		base.Assert(ok, "message %d of %q is not indexed", v.seq, e.subject)
+		e.open = slices.Delete(e.open, i, i+1)
+	}
+	e.removed = 0
+	return s.writeTotal(b, e)
+}
+
+// updatePosting takes messages of one chunk from a subject's posting.
+func (s *Store) updatePosting(b *pebble.Batch, e *entry, chunk uint64, victims []victim) error {
+	key := appendPostingKey(nil, s.number, e.subject, chunk)
+	value, err := s.db.get(key)
+	if err != nil {
+		return err
+	}
+	var p posting
+	if err := p.decode(value); err != nil {
+		return fmt.Errorf("posting of %q in chunk %d: %w", e.subject, chunk, err)
+	}
+	for _, v := range victims {
+		base.Assert(p.has(v.seq), "message %d of %q is not indexed", v.seq, e.subject)
+		p.drop(v.seq)
+	}
+	if chunkOf(e.total.first) == chunk {
+		if off := p.next(0); off >= 0 {
+			e.total.first = chunk<<chunkBits + uint64(off)
+		} else {
+			e.total.first = min((chunk+1)<<chunkBits, e.total.last)
+		}
+	}
+	if p.next(0) < 0 {
+		return b.Delete(key, nil)
+	}
+	s.scratch = p.encode(s.scratch[:0])
+	return b.Set(key, s.scratch, nil)
+}
+
+// writeTotal persists the total of an entry that changed.
+func (s *Store) writeTotal(b *pebble.Batch, e *entry) error {
+	if !e.dirty {
+		return nil
+	}
+	e.dirty = false
+	key := appendSubjectKey(nil, s.number, kindTotal, e.subject)
+	if e.total.count == 0 {
+		e.total = subjectTotal{}
+		return b.Delete(key, nil)
+	}
+	s.scratch = e.total.encode(s.scratch[:0])
+	return b.Set(key, s.scratch, nil)
+}
+
+// evictEntries keeps subjects that were loaded for deletes from piling up.
+func (s *Store) evictEntries() {
+	if len(s.area.subjects) <= maxEntries {
+		return
+	}
+	for name, e := range s.area.subjects {
+		if len(e.open) == 0 {
+			delete(s.area.subjects, name)
+		}
+	}
+}
+
+// seal moves the chunks that are complete from the open area into Pebble.
+func (s *Store) seal(b *pebble.Batch) error {
+	next := chunkOf(s.cur.state.LastSeq) << chunkBits
+	if next <= s.area.base {
+		return nil
+	}
+	key, value := []byte(nil), []byte(nil)
+	var p posting
+	for name, e := range s.area.subjects {
+		n, _ := slices.BinarySearch(e.open, next)
+		for seqs := e.open[:n]; len(seqs) > 0; {
+			chunk, k := chunkOf(seqs[0]), 0
+			p = posting{}
+			for ; k < len(seqs) && chunkOf(seqs[k]) == chunk; k++ {
+				p.add(seqs[k])
+			}
+			key = appendPostingKey(key[:0], s.number, e.subject, chunk)
+			value = p.encode(value[:0])
+			if err := b.Set(key, value, nil); err != nil {
+				return err
+			}
+			e.seal(seqs[:k])
+			seqs = seqs[k:]
+		}
+		e.open = slices.Delete(e.open, 0, n)
+		if err := s.writeTotal(b, e); err != nil {
+			return err
+		}
+		if len(e.open) == 0 {
+			delete(s.area.subjects, name)
+		}
+	}
+	s.area.base, s.cur.openBase = next, next
+	return nil
+}
+
+// seal counts sequences as sealed.
+func (e *entry) seal(seqs []uint64) {
+	if e.total.count == 0 {
+		e.total.first = seqs[0]
+	}
+	e.total.count += uint64(len(seqs))
+	e.total.last = seqs[len(seqs)-1]
+	e.dirty = true
+}
+
+// writeSegments persists the descriptors that changed, and drops segments
+// without a live message.
+func (s *Store) writeSegments(b *pebble.Batch) error {
+	dropped := false
+	for _, g := range s.touched {
+		g.dirty = false
+		key := appendUintKey(nil, s.number, kindSegment, g.id)
+		if g.live() > 0 || g == s.tail {
+			s.scratch = g.encode(s.scratch[:0])
+			if err := b.Set(key, s.scratch, nil); err != nil {
+				return err
+			}
+			continue
+		}
+		dropped = true
+		if err := s.dropSegment(b, g, key); err != nil {
+			return err
+		}
+	}
+	s.touched = s.touched[:0]
+	if dropped {
+		s.segs = slices.DeleteFunc(s.segs, func(g *segment) bool { return g.live() == 0 && g != s.tail })
+	}
+	return nil
+}
+
+// dropSegment deletes what Pebble has of a segment; its file goes after the next
+// checkpoint.
+func (s *Store) dropSegment(b *pebble.Batch, g *segment, key []byte) error {
+	s.db.garbage.addFile(s.file(g))
+	err := b.Delete(key, nil)
+	if g.marked {
+		lower := appendUintKey(nil, s.number, kindDead, g.base)
+		upper := appendUintKey(nil, s.number, kindDead, g.last+1)
+		err = errors.Join(err, b.DeleteRange(lower, upper, nil))
+	}
+	return err
+}

@@ -1,0 +1,159 @@
+package msgstore
+
+import (
+	"weir/internal/base"
+	"weir/internal/msg"
+	"weir/internal/subject"
+)
+
+// A search for a message that a filter matches reads on from where it is, for
+// matches are mostly near. When it has read this many others it asks the index.
+const (
+	literalBudget  = 64
+	wildcardBudget = 2048
+	readWindow     = 32 << 10
+)
+
+// Next reads the first message from a sequence on whose subject the filter
+// matches; false when there is none. See Load for m and buf; a buf of 64 KiB or
+// more makes searches faster.
+func (r Reader) Next(from uint64, f subject.Filter, m *msg.Message, buf []byte) (bool, error) {
+	if f.All() {
+		return r.load(m, buf, func(v view) (place, bool, error) { return v.nextLive(from) })
+	}
+	budget := wildcardBudget
+	if literals(f) {
+		budget = literalBudget
+	}
+	for window := 4 << 10; budget > 0; window = min(2*window, readWindow) {
+		found, next, n, err := r.search(from, f, window)
+		if err != nil || next == 0 {
+			return false, err
+		}
+		if found {
+			ok, err := r.Load(next, m, buf)
+			if ok || err != nil {
+				return ok, err
+			}
+			next++ // deleted meanwhile
+		}
+		from = next
+		budget -= n
+	}
+	return r.load(m, buf, func(v view) (place, bool, error) {
+		seq, ok, err := v.firstMatching(f, from)
+		if err != nil || !ok {
+			return place{}, false, err
+		}
+		at, ok, err := v.find(seq)
+		base.Assert(err != nil || ok, "message %d is indexed and not there", seq)
+		return at, ok, err
+	})
+}
+
+func literals(f subject.Filter) bool {
+	for _, s := range f.Subjects() {
+		if subject.HasWildcard(s) {
+			return false
+		}
+	}
+	return true
+}
+
+// search reads the records of up to about window bytes from a sequence on.
+// found: next is the first that matches. Otherwise next is where to go on, 0 when
+// there is nothing more. n is the number of records looked at.
+func (r Reader) search(from uint64, f subject.Filter, window int) (found bool, next uint64, n int, err error) {
+	v, err := r.view()
+	if err != nil {
+		return false, 0, 0, err
+	}
+	defer r.s.mu.RUnlock()
+	at, ok, err := v.nextLive(from)
+	if err != nil || !ok {
+		return false, 0, 0, err
+	}
+	h, err := v.handleFor(at)
+	if err != nil {
+		return false, 0, 0, err
+	}
+	defer r.s.releaseHandle(h)
+	t := at.seg.tab.Load()
+	end := t.seek(at.seg.base, v.last+1) // records behind may not be in the file yet
+	buf := make([]byte, min(int64(window), int64(t.offs[end])-at.off))
+	if err := r.s.db.files.read(h, buf, at.off); err != nil {
+		return false, 0, 0, err
+	}
+	start := at.off
+	for pos := at.pos; pos < end; pos = t.nextLive(pos + 1) {
+		at = placeAt(at.seg, t, pos)
+		off := at.off - start
+		if n > 0 && off+recordHead > int64(len(buf)) {
+			return false, at.seq, n, nil
+		}
+		rec, need, err := parseHead(buf[min(off, int64(len(buf))):])
+		if err == nil && need > 0 {
+			if n > 0 {
+				return false, at.seq, n, nil
+			}
+			rec, err = r.s.readHead(h, at)
+		}
+		if err != nil {
+			return false, 0, n, r.s.damaged(at, err)
+		}
+		n++
+		if f.Match(rec.subject()) {
+			return true, at.seq, n, nil
+		}
+	}
+	return false, at.seq + 1, n, nil
+}
+
+// firstMatching asks the index for the first message from a sequence on that the
+// filter matches.
+func (v view) firstMatching(f subject.Filter, from uint64) (first uint64, ok bool, err error) {
+	err = v.subjects(f, func(subj string, total subjectTotal, open []uint64) (bool, error) {
+		if len(open) == 0 && total.last < from || total.count > 0 && ok && total.first >= first {
+			return true, nil
+		}
+		seq, found, err := v.firstFor(subj, from)
+		if found && (!ok || seq < first) {
+			first, ok = seq, true
+		}
+		return true, err
+	})
+	return first, ok, err
+}
+
+// lastMatching is the last message up to a sequence that the filter matches.
+func (v view) lastMatching(f subject.Filter, upTo uint64) (last uint64, ok bool, err error) {
+	if f.All() {
+		at, ok, err := v.prevLive(upTo)
+		return at.seq, ok, err
+	}
+	for range literalBudget {
+		at, ok, err := v.prevLive(upTo)
+		if err != nil || !ok {
+			return 0, false, err
+		}
+		info, _, err := v.info(at)
+		if err != nil {
+			return 0, false, err
+		}
+		if f.Match(info.Subject) {
+			return at.seq, true, nil
+		}
+		upTo = at.seq - 1
+	}
+	err = v.subjects(f, func(subj string, total subjectTotal, open []uint64) (bool, error) {
+		if ok && len(open) == 0 && total.last <= last {
+			return true, nil
+		}
+		seq, found, err := v.lastFor(subj, upTo)
+		if found && (!ok || seq > last) {
+			last, ok = seq, true
+		}
+		return true, err
+	})
+	return last, ok, err
+}

@@ -1,0 +1,95 @@
+package msgstore
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable/block"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"weir/internal/base"
+)
+
+// flushFS is the filesystem that Pebble gets. Whatever Pebble makes durable goes
+// through a new table (or blob file) first, and a flush begins to write one only
+// after the set of memtables that it covers is fixed. So before any such file is
+// created, beforeTable makes the segments durable, and what Pebble holds on disk
+// never speaks of segment bytes that a crash can take away. Hooking the creation
+// and not the MANIFEST's sync matters: unsynced bytes may survive a crash too,
+// and then a MANIFEST edit that was only written would count.
+//
+// FlushBegin would be the other place, but Pebble calls it with its central
+// mutex held, and an fsync there stops every reader and writer.
+type flushFS struct {
+	vfs.FS
+	beforeTable func() error
+}
+
+func (fs flushFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob") {
+		if err := fs.beforeTable(); err != nil {
+			return nil, err
+		}
+	}
+	return fs.FS.Create(name, category)
+}
+
+func (fs flushFS) Unwrap() vfs.FS { return fs.FS }
+
+// pebbleLogger passes what matters on.
+type pebbleLogger struct{ base.Logger }
+
+func (l pebbleLogger) Infof(format string, args ...any) { l.Tracef("index: "+format, args...) }
+func (l pebbleLogger) Errorf(format string, args ...any) {
+	l.Logger.Errorf("index: "+format, args...)
+}
+
+// Fatalf is called when Pebble cannot write its MANIFEST and must not go on.
+func (l pebbleLogger) Fatalf(format string, args ...any) {
+	l.Logger.Errorf("index: "+format, args...)
+	panic("index: " + fmt.Sprintf(format, args...))
+}
+
+func openPebble(o *Options, fs vfs.FS, dir string, fail func(error)) (*pebble.DB, error) {
+	opts := &pebble.Options{
+		FS:                          fs,
+		Logger:                      pebbleLogger{o.Logger},
+		DisableWAL:                  true,
+		CacheSize:                   o.CacheSize,
+		MemTableSize:                uint64(o.MemTableSize),
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       24,
+		MaxOpenFiles:                500,
+		FormatMajorVersion:          pebble.FormatNewest,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+		BytesPerSync:                1 << 20,
+	}
+	opts.EventListener = &pebble.EventListener{
+		BackgroundError:   func(err error) { o.Logger.Warnf("index: background error: %v", err) },
+		DataCorruption:    func(info pebble.DataCorruptionInfo) { fail(base.Corruptf("index: %v", info.Details)) },
+		FlushBegin:        func(pebble.FlushInfo) {},
+		CompactionBegin:   func(pebble.CompactionInfo) {},
+		CompactionEnd:     func(pebble.CompactionInfo) {},
+		TableCreated:      func(pebble.TableCreateInfo) {},
+		TableDeleted:      func(pebble.TableDeleteInfo) {},
+		ManifestCreated:   func(pebble.ManifestCreateInfo) {},
+		ManifestDeleted:   func(pebble.ManifestDeleteInfo) {},
+		WriteStallBegin:   func(info pebble.WriteStallBeginInfo) { o.Logger.Debugf("index: write stall: %s", info.Reason) },
+		PossibleAPIMisuse: func(info pebble.PossibleAPIMisuseInfo) { o.Logger.Debugf("index: %v", info) },
+		FormatUpgrade:     func(pebble.FormatMajorVersion) {},
+	}
+	for i := range opts.Levels {
+		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		opts.Levels[i].FilterType = pebble.TableFilter
+		opts.Levels[i].BlockSize = 16 << 10
+		opts.Levels[i].Compression = func() *block.CompressionProfile { return block.FastestCompression }
+	}
+	db, err := pebble.Open(dir, opts)
+	if err != nil {
+		return nil, fmt.Errorf("opening index: %w", err)
+	}
+	return db, nil
+}
