@@ -1,0 +1,78 @@
+package rafthost
+
+// waits are the callers who wait for something of a group, guarded by its mu.
+type waits struct {
+	apply  []applyWait
+	read   []chan readResult // not asked yet
+	asked  []chan readResult // wait for the read in flight
+	change *memberChange
+}
+
+type applyWait struct {
+	index uint64
+	done  chan error
+}
+
+type readResult struct {
+	index uint64
+	err   error
+}
+
+func (w *waits) applied(index uint64) {
+	kept := w.apply[:0]
+	for _, a := range w.apply {
+		if a.index <= index {
+			a.done <- nil
+		} else {
+			kept = append(kept, a)
+		}
+	}
+	clear(w.apply[len(kept):])
+	w.apply = kept
+}
+
+// forget drops a caller who gave up.
+func (w *waits) forget(done chan error) {
+	for i, a := range w.apply {
+		if a.done == done {
+			w.apply = append(w.apply[:i], w.apply[i+1:]...)
+			return
+		}
+	}
+}
+
+// changed tells the caller of ChangeMembers when its change is made, out of the
+// joint configuration included.
+func (w *waits) changed(token uint64, m *members) {
+	c := w.change
+	if c == nil {
+		return
+	}
+	if token == c.token {
+		c.applied = true
+	}
+	if c.applied && !m.joint() {
+		c.done <- nil
+		w.change = nil
+	}
+}
+
+func (w *waits) failChange(err error) {
+	if w.change != nil {
+		w.change.done <- err
+		w.change = nil
+	}
+}
+
+func (w *waits) fail(err error) {
+	for _, a := range w.apply {
+		a.done <- err
+	}
+	for _, set := range [][]chan readResult{w.read, w.asked} {
+		for _, ch := range set {
+			ch <- readResult{err: err}
+		}
+	}
+	w.failChange(err)
+	*w = waits{}
+}
