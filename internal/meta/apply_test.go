@@ -362,3 +362,20 @@ func TestSameConfig(t *testing.T) {
 		}
 	}
 }
+
+func TestReport(t *testing.T) {
+	one, two := base.Replica{ID: 1, Node: 1}, base.Replica{ID: 2, Node: 2}
+	a := &Assignment{Group: 5, Revision: 9, Members: []base.Replica{one, two}, Replicas: []base.Replica{one},
+		Leaving: []Leaving{{two, 9}}}
+	if r := a.Report([]base.Replica{two, one}, 3); r != nil {
+		t.Errorf("nothing is new, but %+v", r)
+	}
+	r := a.Report([]base.Replica{one}, 4)
+	if r == nil || r.Group != 5 || r.Index != 4 || r.Seen != 9 || len(r.Members) != 1 {
+		t.Errorf("%+v", r)
+	}
+	a.Members = []base.Replica{one}
+	if r := a.Report([]base.Replica{one}, 4); r == nil {
+		t.Error("the one that left is not struck out")
+	}
+}

@@ -261,3 +261,14 @@ func sameSet(a, b []base.Replica) bool {
 	}
 	return !slices.ContainsFunc(a, func(r base.Replica) bool { return withID(b, r.ID) < 0 })
 }
+
+// Report is what the stream's leader should tell of its group's voters, as of an
+// index of the stream's own log, when it goes by this assignment: nil when that
+// is known already.
+func (a *Assignment) Report(voters []base.Replica, index uint64) *MembersChanged {
+	left := func(l Leaving) bool { return withID(voters, l.ID) < 0 }
+	if sameSet(voters, a.Members) && !slices.ContainsFunc(a.Leaving, left) {
+		return nil
+	}
+	return &MembersChanged{Group: a.Group, Members: slices.Clone(voters), Index: index, Seen: a.Revision}
+}
