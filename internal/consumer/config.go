@@ -1,33 +1,317 @@
 package consumer
 
 import (
+	"fmt"
+	"maps"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
 	"weir/internal/api"
 	"weir/internal/apierr"
 )
 
+// Limits of every consumer, and defaults.
+const (
+	MaxNameLen        = 255
+	MaxDescriptionLen = 4096
+	MaxMetadataLen    = 128 << 10 // bytes of keys and values together
+	MaxGroupNameLen   = 16
+
+	DefaultAckWait           = 30 * time.Second
+	DefaultMaxAckPending     = 1000
+	DefaultMaxWaiting        = 512
+	DefaultInactiveThreshold = 5 * time.Second // of ephemeral consumers
+	DefaultPinnedTTL         = 2 * time.Minute
+
+	minHeartbeat      = 100 * time.Millisecond
+	defaultHeartbeat  = time.Second // with flow control acks
+	minRequestExpires = time.Millisecond
+)
+
 // Limits are those of the account and the server that bear on a consumer; 0 is none.
 type Limits struct {
-	MaxConsumers  int `json:"max_consumers,omitempty"`
+	// MaxConsumers is the most that the account may have on a stream.
+	MaxConsumers int `json:"max_consumers,omitempty"`
+	// MaxAckPending is the most that max_ack_pending may be.
 	MaxAckPending int `json:"max_ack_pending,omitempty"`
-	// MaxRequestBatch is the server's limit for max_batch.
+	// MaxRequestBatch is the most that max_batch may be.
 	MaxRequestBatch int `json:"max_request_batch,omitempty"`
 }
 
-// Check fills in defaults and checks a configuration for a consumer of a stream. pedantic refuses a value that a default
-// would replace.
+// Check fills in the defaults of a configuration for a consumer of a stream and checks it. A consumer without a name has been
+// given one. pedantic refuses a value that would be adjusted. What depends on the stream's other consumers is not
+// checked here.
 func Check(cfg api.ConsumerConfig, of *api.StreamConfig, limits Limits, pedantic bool) (api.ConsumerConfig, *apierr.Error) {
+	steps := []func(*api.ConsumerConfig, *api.StreamConfig) *apierr.Error{
+		checkName,
+		func(c *api.ConsumerConfig, of *api.StreamConfig) *apierr.Error {
+			return setDefaults(c, of, limits, pedantic)
+		},
+		func(c *api.ConsumerConfig, of *api.StreamConfig) *apierr.Error { return limits.check(c, of) },
+		checkTimes,
+		checkFlowControlAcks,
+		checkDelivery,
+		checkPriority,
+		checkStart,
+		checkFilters,
+		checkWorkQueue,
+	}
+	for _, step := range steps {
+		if e := step(&cfg, of); e != nil {
+			return cfg, e
+		}
+	}
+	cfg.Metadata = storedMetadata(cfg.Metadata, requiredLevel(&cfg))
 	return cfg, nil
 }
 
-// CheckUpdate checks whether a consumer's configuration may become cfg, which has passed Check.
-func CheckUpdate(old *api.ConsumerConfig, cfg api.ConsumerConfig) (api.ConsumerConfig, *apierr.Error) {
-	return cfg, nil
+func checkName(c *api.ConsumerConfig, of *api.StreamConfig) *apierr.Error {
+	if c.Name == "" {
+		c.Name = c.Durable
+	}
+	switch {
+	case c.Durable != "" && c.Durable != c.Name:
+		return apierr.JSConsumerCreateDurableAndNameMismatch
+	case strings.ContainsAny(c.Name, `/\`):
+		return apierr.JSConsumerNameContainsPathSeparatorsErr
+	case c.Name == "" || strings.ContainsAny(c.Name, ".*> \t\r\n\f"):
+		return apierr.JSConsumerBadDurableNameErr
+	case len(c.Name) > MaxNameLen:
+		return apierr.JSConsumerNameTooLongErrF(MaxNameLen)
+	case len(c.Description) > MaxDescriptionLen:
+		return apierr.JSConsumerDescriptionTooLongErrF(MaxDescriptionLen)
+	}
+	size := 0
+	for k, v := range c.Metadata {
+		size += len(k) + len(v)
+	}
+	switch {
+	case size > MaxMetadataLen:
+		return apierr.JSConsumerMetadataLengthErrF(MaxMetadataLen)
+	case c.Replicas < 0:
+		return apierr.JSReplicasCountCannotBeNegative
+	case c.Replicas > max(of.Replicas, 1):
+		return apierr.JSConsumerReplicasExceedsStream
+	case c.Replicas != 0 && of.Retention != api.LimitsRetention && c.Replicas != max(of.Replicas, 1):
+		return apierr.JSConsumerReplicasShouldMatchStream
+	}
+	return nil
+}
+
+func setDefaults(c *api.ConsumerConfig, of *api.StreamConfig, limits Limits, pedantic bool) *apierr.Error {
+	if pedantic {
+		if e := checkPedantic(c, &of.ConsumerLimits); e != nil {
+			return e
+		}
+	}
+	orDefault(&c.DeliverPolicy, api.DeliverAll)
+	orDefault(&c.AckPolicy, api.AckNone)
+	orDefault(&c.ReplayPolicy, api.ReplayInstant)
+	if c.PriorityPolicy == api.PriorityNone {
+		c.PriorityPolicy = ""
+	}
+	if len(c.FilterSubjects) == 0 {
+		c.FilterSubjects = nil
+	}
+	atLeastZero(&c.Heartbeat)
+	atLeastZero(&c.MaxRequestBatch)
+	atLeastZero(&c.MaxRequestExpires)
+	atLeastZero(&c.MaxRequestMaxBytes)
+	atLeastZero(&c.InactiveThreshold)
+	if c.AckPolicy == api.AckFlowControl {
+		return setFlowControlDefaults(c)
+	}
+	if c.MaxDeliver <= 0 {
+		c.MaxDeliver = -1
+	}
+	if len(c.BackOff) > 0 && c.BackOff[0] >= 0 {
+		c.AckWait = c.BackOff[0]
+	} else if c.AckPolicy != api.AckNone {
+		orDefault(&c.AckWait, DefaultAckWait)
+	}
+	if c.DeliverSubject == "" && c.MaxWaiting <= 0 {
+		c.MaxWaiting = DefaultMaxWaiting
+	}
+	setStreamDefaults(c, &of.ConsumerLimits)
+	if c.AckPolicy != api.AckNone {
+		orDefault(&c.MaxAckPending, min(DefaultMaxAckPending, orMax(limits.MaxAckPending)))
+	}
+	c.MaxAckPending = max(c.MaxAckPending, -1)
+	if c.Durable == "" {
+		orDefault(&c.InactiveThreshold, DefaultInactiveThreshold)
+	}
+	if c.PriorityPolicy == api.PriorityPinned && c.PinnedTTL <= 0 {
+		c.PinnedTTL = DefaultPinnedTTL
+	}
+	return nil
+}
+
+// setStreamDefaults takes what the stream sets for consumers that say nothing.
+func setStreamDefaults(c *api.ConsumerConfig, l *api.StreamConsumerLimits) {
+	if l.MaxAckPending > 0 {
+		orDefault(&c.MaxAckPending, l.MaxAckPending)
+	}
+	if l.InactiveThreshold > 0 {
+		orDefault(&c.InactiveThreshold, l.InactiveThreshold)
+	}
+}
+
+func setFlowControlDefaults(c *api.ConsumerConfig) *apierr.Error {
+	orDefault(&c.Heartbeat, defaultHeartbeat)
+	orDefault(&c.MaxAckPending, DefaultMaxAckPending)
+	if c.MaxDeliver == 0 {
+		c.MaxDeliver = -1
+	}
+	c.FlowControl = true
+	if c.Durable == "" {
+		orDefault(&c.InactiveThreshold, DefaultInactiveThreshold)
+	}
+	return nil
+}
+
+func checkPedantic(c *api.ConsumerConfig, l *api.StreamConsumerLimits) *apierr.Error {
+	switch {
+	case c.AckWait < 0:
+		return nil // refused anyway, with a clearer error
+	case c.MaxDeliver < -1:
+		return apierr.JSPedanticErrF("max_deliver must be set to -1")
+	case len(c.BackOff) > 0 && c.AckWait != c.BackOff[0]:
+		return apierr.JSPedanticErrF("first backoff value has to equal batch AckWait")
+	case c.MaxAckPending < -1:
+		return apierr.JSPedanticErrF("max_ack_pending must be set to -1")
+	case l.MaxAckPending > 0 && c.MaxAckPending == 0:
+		return apierr.JSPedanticErrF("max_ack_pending must be set if it's configured in stream limits")
+	case l.InactiveThreshold > 0 && c.InactiveThreshold == 0:
+		return apierr.JSPedanticErrF("inactive_threshold must be set if it's configured in stream limits")
+	}
+	return checkPedanticSigns(c)
+}
+
+func checkPedanticSigns(c *api.ConsumerConfig) *apierr.Error {
+	for _, field := range []struct {
+		name     string
+		negative bool
+	}{
+		{"max_waiting", c.MaxWaiting < 0},
+		{"max_batch", c.MaxRequestBatch < 0},
+		{"max_expires", c.MaxRequestExpires < 0},
+		{"max_bytes", c.MaxRequestMaxBytes < 0},
+		{"idle_heartbeat", c.Heartbeat < 0},
+		{"inactive_threshold", c.InactiveThreshold < 0},
+		{"priority_timeout", c.PinnedTTL < 0},
+	} {
+		if field.negative {
+			return apierr.JSPedanticErrF(field.name + " must not be negative")
+		}
+	}
+	return nil
+}
+
+func orDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func atLeastZero[T int | time.Duration](field *T) { *field = max(*field, 0) }
+
+// orMax is a limit, or a number above all others when there is none.
+func orMax(limit int) int {
+	if limit <= 0 {
+		return math.MaxInt
+	}
+	return limit
+}
+
+func (l Limits) check(c *api.ConsumerConfig, of *api.StreamConfig) *apierr.Error {
+	ackPending := min(orMax(l.MaxAckPending), orMax(of.ConsumerLimits.MaxAckPending))
+	switch {
+	case c.MaxAckPending > ackPending:
+		return apierr.JSConsumerMaxPendingAckExcessErrF(ackPending)
+	case of.ConsumerLimits.InactiveThreshold > 0 && c.InactiveThreshold > of.ConsumerLimits.InactiveThreshold:
+		return apierr.JSConsumerInactiveThresholdExcess(of.ConsumerLimits.InactiveThreshold)
+	case c.MaxRequestBatch > orMax(l.MaxRequestBatch):
+		return apierr.JSConsumerMaxRequestBatchExceededF(l.MaxRequestBatch)
+	}
+	return nil
 }
 
 // Within tells whether a configuration keeps to the limits that a stream sets its consumers.
 func Within(cfg *api.ConsumerConfig, limits *api.StreamConsumerLimits) bool {
-	if limits.MaxAckPending > 0 && (cfg.MaxAckPending > limits.MaxAckPending || cfg.MaxAckPending < 0) {
-		return false
+	return (limits.MaxAckPending <= 0 || cfg.MaxAckPending <= limits.MaxAckPending) &&
+		(limits.InactiveThreshold <= 0 || cfg.InactiveThreshold <= limits.InactiveThreshold)
+}
+
+func checkTimes(c *api.ConsumerConfig, _ *api.StreamConfig) *apierr.Error {
+	if c.AckWait < 0 {
+		return apierr.JSConsumerAckWaitNegativeErr
 	}
-	return limits.InactiveThreshold <= 0 || cfg.InactiveThreshold <= limits.InactiveThreshold
+	for _, b := range c.BackOff {
+		if b < 0 {
+			return apierr.JSConsumerBackOffNegativeErr
+		}
+	}
+	switch {
+	case c.MaxDeliver > 0 && len(c.BackOff) > c.MaxDeliver:
+		return apierr.JSConsumerMaxDeliverBackoffErr
+	case c.MaxRequestExpires != 0 && c.MaxRequestExpires < minRequestExpires:
+		return apierr.JSConsumerMaxRequestExpiresTooSmall
+	}
+	if s := c.SampleFrequency; s != "" {
+		n, err := strconv.Atoi(strings.TrimSuffix(s, "%"))
+		if err != nil || n < 0 {
+			return apierr.JSConsumerInvalidSamplingErrF(fmt.Sprint(err))
+		}
+	}
+	return nil
+}
+
+func checkFlowControlAcks(c *api.ConsumerConfig, _ *api.StreamConfig) *apierr.Error {
+	if c.AckPolicy != api.AckFlowControl {
+		return nil
+	}
+	switch {
+	case c.DeliverSubject == "":
+		return apierr.JSConsumerAckFCRequiresPushErr
+	case c.MaxAckPending <= 0:
+		return apierr.JSConsumerAckFCRequiresMaxAckPendingErr
+	case c.AckWait != 0 || len(c.BackOff) > 0:
+		return apierr.JSConsumerAckFCRequiresNoAckWaitErr
+	case c.MaxDeliver > 0:
+		return apierr.JSConsumerAckFCRequiresNoMaxDeliverErr
+	}
+	return nil
+}
+
+// requiredLevel is the API level that a configuration needs.
+func requiredLevel(c *api.ConsumerConfig) int {
+	switch {
+	case c.AckPolicy == api.AckFlowControl:
+		return 4
+	case c.PauseUntil != nil && !c.PauseUntil.IsZero() || c.PriorityPolicy != "" || len(c.PriorityGroups) > 0:
+		return 1
+	}
+	return 0
+}
+
+// levelKey is the metadata key under which the API level that a configuration needs is stored. Answers have two more, which
+// are never stored.
+const (
+	levelKey       = "_nats.req.level"
+	versionKey     = "_nats.ver"
+	serverLevelKey = "_nats.level"
+)
+
+func storedMetadata(from map[string]string, level int) map[string]string {
+	m := maps.Clone(from)
+	if m == nil {
+		m = map[string]string{}
+	}
+	delete(m, versionKey)
+	delete(m, serverLevelKey)
+	m[levelKey] = strconv.Itoa(level)
+	return m
 }

@@ -2,7 +2,6 @@ package machine
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -57,7 +56,7 @@ func (a *applier) consumerCreate(cmd *ConsumerCreate) error {
 }
 
 func (a *applier) consumerUpdate(cmd *ConsumerCreate, old *consumer.Consumer, cfg api.ConsumerConfig) error {
-	if reflect.DeepEqual(cfg, old.Config) {
+	if consumer.Same(&cfg, &old.Config) {
 		a.reply(Reply{Consumer: old})
 		return nil
 	}
@@ -112,7 +111,7 @@ func (a *applier) countedConsumers() (n int) {
 
 // checkWorkQueue refuses a consumer whose filters overlap with those of another, under workqueue retention.
 func (a *applier) checkWorkQueue(cfg *api.ConsumerConfig, old *consumer.Consumer) *apierr.Error {
-	if a.stream.Config().Retention != api.WorkQueueRetention {
+	if a.stream.Config().Retention != api.WorkQueueRetention || cfg.Direct {
 		return nil
 	}
 	filters := cfg.Filters()
@@ -148,12 +147,36 @@ func (a *applier) startOf(cfg *api.ConsumerConfig) (uint64, error) {
 		}
 		return seq, nil
 	case api.DeliverByStartSequence:
-		return min(max(cfg.OptStartSeq, first), state.LastSeq+1), nil
+		return max(cfg.OptStartSeq, first), nil
 	case api.DeliverByStartTime:
 		seq, err := a.store.SeqAtTime(cfg.OptStartTime.UnixNano())
 		return max(seq, first), err
+	case api.DeliverLastPerSubject:
+		return a.startOfLasts(cfg, first)
 	}
 	return first, nil
+}
+
+// lookAhead bounds the messages that are looked at for a consumer's start.
+const lookAhead = 1024
+
+// startOfLasts is the first message that a filter matches and that is the last of its subject, or some message before it.
+func (a *applier) startOfLasts(cfg *api.ConsumerConfig, from uint64) (uint64, error) {
+	f := subject.NewFilter(cfg.Filters()...)
+	for range lookAhead {
+		info, ok, err := a.store.NextInfo(from)
+		if err != nil || !ok {
+			return max(from, a.store.State().LastSeq+1), err
+		}
+		if f.Match(info.Subject) {
+			last, _, err := a.store.LastFor(info.Subject)
+			if err != nil || last == info.Seq {
+				return info.Seq, err
+			}
+		}
+		from = info.Seq + 1
+	}
+	return from, nil
 }
 
 func (a *applier) consumerDelete(cmd *ConsumerDelete) error {

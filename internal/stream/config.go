@@ -166,6 +166,8 @@ func setMarkerDefaults(c *api.StreamConfig, pedantic bool) *apierr.Error {
 	}
 	if c.AllowMsgSchedules && c.Mirror == nil {
 		switch {
+		case c.Discard == api.DiscardNew:
+			return invalid("message scheduling cannot use discard new")
 		case !pedantic:
 			c.AllowRollup, c.DenyPurge = true, false
 		case !c.AllowRollup:
@@ -262,9 +264,6 @@ func checkCounter(c *api.StreamConfig) *apierr.Error {
 		case c.AllowMsgSchedules:
 			return invalid("counter stream cannot use message schedules")
 		}
-	}
-	if c.AllowMsgSchedules && c.Discard == api.DiscardNew {
-		return invalid("message scheduling cannot use discard new")
 	}
 	return nil
 }
