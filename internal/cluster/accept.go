@@ -52,7 +52,7 @@ func (m *Mesh) accept() {
 // attempt of a peer that tries again and again.
 func (m *Mesh) logRefusal(conn net.Conn, err error) {
 	var r *refusal
-	if m.ctx.Err() != nil || (errors.As(err, &r) && r.Quiet) {
+	if m.ctx.Err() != nil || errors.Is(err, errSilent) || (errors.As(err, &r) && r.Quiet) {
 		return
 	}
 	host, _, splitErr := net.SplitHostPort(conn.RemoteAddr().String())

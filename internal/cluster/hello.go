@@ -60,16 +60,21 @@ var (
 // errForeign marks a peer that speaks another protocol.
 var errForeign = errors.New("does not speak Weir's cluster protocol")
 
+// errSilent marks a connection that was closed before a byte came, as the checks
+// of load balancers do.
+var errSilent = errors.New("closed without a word")
+
 // foreignAnswer tells a text protocol peer, such as a route of the established
 // server, that it is in the wrong place.
 const foreignAnswer = "-ERR 'this port speaks the cluster protocol of Weir'\r\n"
 
 // hello describes this node; kind is 0 from the side that did not dial.
 func (m *Mesh) hello(kind linkKind) *hello {
-	return &hello{Info: m.info(), Boot: m.boot, Link: kind, Peers: m.addresses()}
+	return &hello{Info: m.Info(), Boot: m.boot, Link: kind, Peers: m.addresses()}
 }
 
-func (m *Mesh) info() PeerInfo {
+// Info describes this node as its peers see it; only after Start.
+func (m *Mesh) Info() PeerInfo {
 	info := PeerInfo{
 		Node: m.cfg.Node, ID: m.cfg.ID, Name: m.cfg.Name, Cluster: m.cfg.Cluster, Version: m.cfg.Version,
 		Addr: m.advertised(), JetStream: m.cfg.JetStream, Domain: m.cfg.Domain, Tags: m.cfg.Tags,
@@ -155,6 +160,9 @@ func readPreamble(conn net.Conn) error {
 		got = got[:len(got)+n]
 		if known := got[:min(len(got), len(magic))]; !bytes.HasPrefix([]byte(magic), known) {
 			return fmt.Errorf("%w: it begins with %s", errForeign, strconv.QuoteToASCII(string(got)))
+		}
+		if errors.Is(err, io.EOF) && len(got) == 0 {
+			return errSilent
 		}
 		if err != nil {
 			return fmt.Errorf("waiting for a hello: %w", err)

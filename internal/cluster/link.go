@@ -57,7 +57,10 @@ type link struct {
 
 	mu      sync.Mutex
 	pending []byte
-	failure error // why the link ended; the first reason counts
+	// replayed is the bytes of pending that are the interest that stood when
+	// the link began. They do not count against the bound.
+	replayed int
+	failure  error // why the link ended; the first reason counts
 	// wake tells the writer that pending is not empty; it has room for one.
 	wake chan struct{}
 	// ended is closed when everything that the link stood for is gone.
@@ -86,7 +89,7 @@ func (l *link) Deliver(account string, m *router.Msg, queues []string) {
 	l.mu.Lock()
 	switch {
 	case l.failure != nil:
-	case len(l.pending)+messageSize(account, m, queues) > l.mesh.cfg.MaxPendingData:
+	case !l.roomLocked(messageSize(account, m, queues)):
 		l.failLocked(errOverflow)
 	default:
 		l.pending = appendMessage(l.pending, account, m, queues)
@@ -136,12 +139,17 @@ func (l *link) sendControl(frame []byte) {
 	if l.failure != nil {
 		return
 	}
-	if len(l.pending)+len(frame) > l.mesh.cfg.MaxPendingData {
+	if !l.roomLocked(len(frame)) {
 		l.failLocked(errOverflow)
 		return
 	}
 	l.pending = append(l.pending, frame...)
 	l.queuedLocked()
+}
+
+// roomLocked tells whether size more bytes may wait for the peer.
+func (l *link) roomLocked(size int) bool {
+	return len(l.pending)-l.replayed+size <= l.mesh.cfg.MaxPendingData
 }
 
 // ping asks for a sign of life. Behind a long queue that queue is sign enough.
@@ -189,7 +197,7 @@ func (l *link) write() {
 				l.mu.Unlock()
 				return
 			}
-			buf, l.pending = l.pending, buf[:0]
+			buf, l.pending, l.replayed = l.pending, buf[:0], 0
 			l.mu.Unlock()
 			if len(buf) == 0 {
 				break
@@ -241,14 +249,16 @@ func (l *link) read() error {
 		if err != nil {
 			return err
 		}
-		buf, filled = shiftBuffer(buf, rest, size)
+		buf, filled = shiftBuffer(buf, filled, rest, size)
 	}
 }
 
-// shiftBuffer moves what is left to the front of a buffer that holds at least
-// size bytes, and of the usual length when nothing is left.
-func shiftBuffer(buf, rest []byte, size int) (_ []byte, filled int) {
+// shiftBuffer moves what is left of the filled bytes to the front, in a larger
+// buffer if it is full, and in one of the usual length when nothing is left.
+func shiftBuffer(buf []byte, filled int, rest []byte, size int) (_ []byte, left int) {
 	switch {
+	case len(rest) == filled && filled < len(buf):
+		return buf, filled // nothing was taken
 	case size > len(buf):
 		// Doubling bounds what a frame that is only announced takes.
 		larger := make([]byte, min(size, 2*len(buf)))

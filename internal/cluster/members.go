@@ -153,7 +153,7 @@ func (m *Mesh) Announce() { m.announce() }
 
 // announce tells every peer about this node and the ones that it knows.
 func (m *Mesh) announce() {
-	body, err := json.Marshal(announcement{Info: m.info(), Peers: m.addresses()})
+	body, err := json.Marshal(announcement{Info: m.Info(), Peers: m.addresses()})
 	base.Assert(err == nil, "encoding an announcement: %v", err)
 	frame := appendFrame(nil, frameInfo, body)
 	for _, l := range *m.data.Load() {
@@ -186,20 +186,27 @@ func (m *Mesh) Interest(account, subject, queue string, count int) {
 // already.
 func (l *link) sendInterest() {
 	l.mesh.router.ReplayInterest(replay{l})
-	l.sendControl(appendFrame(nil, frameInterestDone, nil))
+	l.replay(func(dst []byte) []byte { return appendFrame(dst, frameInterestDone, nil) })
+}
+
+// replay queues a part of what a link begins with, which is never too much.
+func (l *link) replay(encode func(dst []byte) []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failure != nil {
+		return
+	}
+	before := len(l.pending)
+	l.pending = encode(l.pending)
+	l.replayed += len(l.pending) - before
+	l.queuedLocked()
 }
 
 // replay is the listener for what stands.
 type replay struct{ link *link }
 
 func (r replay) Interest(account, subject, queue string, count int) {
-	l := r.link
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.failure == nil {
-		l.pending = appendInterest(l.pending, account, subject, queue, count)
-		l.queuedLocked()
-	}
+	r.link.replay(func(dst []byte) []byte { return appendInterest(dst, account, subject, queue, count) })
 }
 
 func (m *Mesh) changeDataLinksLocked(change func([]*link) []*link) {

@@ -102,7 +102,7 @@ type Handler interface {
 	PeerUp(PeerInfo)
 	PeerUpdated(PeerInfo)
 	// PeerDown tells that one of the links is gone. Requests that were sent may
-	// have been lost.
+	// have been lost. What the other link brings still comes.
 	PeerDown(base.NodeID)
 	Request(from base.NodeID, kind byte, payload []byte)
 	Raft(from base.NodeID, frame []byte)

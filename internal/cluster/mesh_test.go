@@ -193,6 +193,7 @@ func TestPeerDownAndBackUp(t *testing.T) {
 	b.mesh.Shutdown()
 	a.awaitUp(c)
 	c.awaitUp(a)
+	a.awaitLog(`data link to "n1" ended`)
 	if a.router.HasInterest(a.acc, "x") {
 		t.Error("interest of a peer that is gone")
 	}
