@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -318,17 +319,16 @@ func TestRouteToForeignServer(t *testing.T) {
 }
 
 func TestPeerUpdated(t *testing.T) {
-	urls := []string{"a:1"}
-	a := startNode(t, 1, func(cfg *Config) { cfg.ClientURLs = func() []string { return urls } })
+	var urls atomic.Pointer[[]string]
+	urls.Store(&[]string{"a:1"})
+	a := startNode(t, 1, func(cfg *Config) { cfg.ClientURLs = func() []string { return *urls.Load() } })
 	b := startNode(t, 2, routeTo(a))
 	a.awaitUp(b)
 	b.awaitUp(a)
-	if got := b.mesh.Peers()[0].ClientURLs; !slices.Equal(got, urls) {
+	if got := b.mesh.Peers()[0].ClientURLs; !slices.Equal(got, []string{"a:1"}) {
 		t.Errorf("client URLs: %q", got)
 	}
-	// What the first announcements say is known by now.
-	a.fence(b)
-	urls = []string{"a:1", "a:2"}
+	urls.Store(&[]string{"a:1", "a:2"})
 	a.mesh.Announce()
 	b.awaitEvent("updated n1 [a:1 a:2]")
 }
