@@ -46,7 +46,7 @@ func (c *client) accept(credentials *account.Credentials) error {
 	}
 	c.rtt = c.server.clock.Now().Sub(c.start)
 	if c.reason == "" {
-		c.timer = c.server.clock.AfterFunc(min(firstPing, c.server.config.Limits.PingInterval), c.ping)
+		c.timer = c.server.clock.AfterFunc(min(firstPing, c.server.cfg().Limits.PingInterval), c.ping)
 	}
 	c.mu.Unlock()
 	c.server.observeConnected(c)
@@ -54,7 +54,7 @@ func (c *client) accept(credentials *account.Credentials) error {
 }
 
 func (s *Server) parserLimits() wire.Limits {
-	return wire.Limits{MaxControlLine: s.config.Limits.MaxControlLine, MaxPayload: s.config.Limits.MaxPayload}
+	return wire.Limits{MaxControlLine: s.cfg().Limits.MaxControlLine, MaxPayload: s.cfg().Limits.MaxPayload}
 }
 
 func (c *client) unauthorized(err error) {
@@ -73,7 +73,7 @@ func (c *client) waitForConnect() {
 	if c.reason != "" || c.connected {
 		return
 	}
-	c.timer = c.server.clock.AfterFunc(c.server.config.AuthTimeout, func() {
+	c.timer = c.server.clock.AfterFunc(c.server.cfg().AuthTimeout, func() {
 		c.mu.Lock()
 		late := !c.connected
 		c.mu.Unlock()
@@ -85,7 +85,7 @@ func (c *client) waitForConnect() {
 
 // ping runs on the timer: it asks whether an idle client is still there.
 func (c *client) ping() {
-	limits := &c.server.config.Limits
+	limits := &c.server.cfg().Limits
 	now := c.server.clock.Now()
 	c.mu.Lock()
 	if c.reason != "" {

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -72,7 +73,7 @@ func newClient(s *Server, nc net.Conn, id uint64, kind string) *client {
 	now := s.clock.Now()
 	c := &client{
 		server: s, id: id, nc: nc, start: now, kind: kind,
-		out:     newOutbound(s.config.Limits.MaxPending),
+		out:     newOutbound(s.cfg().Limits.MaxPending),
 		parser:  wire.NewParser(s.parserLimits()),
 		options: wire.ConnectOptions{Verbose: true, Echo: true},
 		subs:    make(map[string]*router.Sub),
@@ -128,11 +129,10 @@ func (c *client) read() {
 }
 
 func readFailure(err error) Reason {
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
-		return ReasonReadError
+	if errors.Is(err, io.EOF) {
+		return ReasonClientClosed
 	}
-	return ReasonClientClosed
+	return ReasonReadError
 }
 
 // handle parses what one read returned, then wakes everybody who got something
@@ -149,7 +149,7 @@ func (c *client) handle(buf []byte) bool {
 	if c.ending() {
 		return false
 	}
-	if calm != nil && !c.server.config.NoFastProducerStall {
+	if calm != nil && !c.server.cfg().NoFastProducerStall {
 		c.stall(calm)
 	}
 	return true
@@ -288,7 +288,7 @@ func (c *client) write() {
 			}
 			n := totalLength(taken)
 			if !c.ending() {
-				c.nc.SetWriteDeadline(c.server.clock.Now().Add(c.server.config.Limits.WriteDeadline))
+				c.nc.SetWriteDeadline(c.server.clock.Now().Add(c.server.cfg().Limits.WriteDeadline))
 			}
 			err := writeTo(c.nc, taken, &iov)
 			c.out.done(taken, n)
@@ -305,7 +305,7 @@ func (c *client) writeFailed(err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		reason = ReasonSlowWrite
 		if !c.ending() {
-			c.noticef("Slow Consumer Detected: WriteDeadline of %v exceeded", c.server.config.Limits.WriteDeadline)
+			c.noticef("Slow Consumer Detected: WriteDeadline of %v exceeded", c.server.cfg().Limits.WriteDeadline)
 		}
 	}
 	c.end(reason, "")

@@ -212,7 +212,7 @@ func TestQueueGroups(t *testing.T) {
 
 func TestProtocolTexts(t *testing.T) {
 	h := startServer(t, &conf.Config{}, func(c *Config) {
-		c.Limits = conf.Limits{MaxPayload: 1024, MaxControlLine: 512, MaxSubscriptions: 3, PingInterval: time.Hour}
+		c.Limits = conf.Limits{MaxPayload: 1024, MaxSubTokens: 3, MaxControlLine: 512, MaxSubscriptions: 3, PingInterval: time.Hour}
 	})
 	for name, c := range map[string]struct {
 		send string
@@ -232,11 +232,13 @@ func TestProtocolTexts(t *testing.T) {
 		"payload":            {plainConnect + "PUB a 2000\r\n" + strings.Repeat("x", 2000) + "\r\n", []string{"-ERR 'Maximum Payload Violation'", "EOF"}},
 		"control line":       {plainConnect + "PUB " + strings.Repeat("a", 600) + " 1\r\n", []string{"-ERR 'maximum control line exceeded'", "EOF"}},
 		"subscriptions":      {plainConnect + "SUB a 1\r\nSUB a 2\r\nSUB a 3\r\nSUB a 4\r\nPING\r\n", []string{"-ERR 'maximum subscriptions exceeded'", "PONG"}},
+		"tokens":             {plainConnect + "SUB a.b.c.d 1\r\n", []string{`-ERR 'Permissions Violation for Subscription to "a.b.c.d", too many tokens'`}},
 		"auto-unsubscribe":   {plainConnect + "SUB a 1\r\nUNSUB 1 2\r\nPUB a 0\r\n\r\nPUB a 0\r\n\r\nPUB a 0\r\n\r\nPING\r\n", []string{"MSG a 1 0", "", "MSG a 1 0", "", "PONG"}},
 		"already over":       {plainConnect + "SUB a 1\r\nPUB a 0\r\n\r\nUNSUB 1 1\r\nPUB a 0\r\n\r\nPING\r\n", []string{"MSG a 1 0", "", "PONG"}},
 		"sid in use":         {plainConnect + "SUB a 1\r\nSUB b 1\r\nPUB b 0\r\n\r\nPUB a 0\r\n\r\nPING\r\n", []string{"MSG a 1 0", "", "PONG"}},
 		"headers not agreed": {"CONNECT {\"verbose\":false}\r\nHPUB a 12 12\r\nNATS/1.0\r\n\r\n\r\n", []string{"EOF"}},
 		"second CONNECT":     {plainConnect + "CONNECT {\"verbose\":true}\r\nPING\r\n", []string{"+OK", "PONG"}},
+		"protocol":           {"CONNECT {\"protocol\":2}\r\n", []string{"-ERR 'invalid client protocol'", "EOF"}},
 		"client says -ERR":   {plainConnect + "-ERR 'x'\r\n", []string{"EOF"}},
 	} {
 		t.Run(name, func(t *testing.T) { h.raw(t).expect(c.send, c.want...) })

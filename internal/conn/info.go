@@ -21,33 +21,32 @@ type clientInfo struct {
 func (s *Server) info() wire.Info {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	host, port := s.advertised()
-	info := wire.Info{
-		ServerID: s.config.ServerID, ServerName: s.config.ServerName,
-		Version: s.config.Version, GitCommit: s.config.GitCommit, Go: s.config.Go,
+	host, port := s.advertisedLocked()
+	return wire.Info{
+		ServerID: s.cfg().ServerID, ServerName: s.cfg().ServerName,
+		Version: s.cfg().Version, GitCommit: s.cfg().GitCommit, Go: s.cfg().Go,
 		Proto: 1, Host: host, Port: port, Headers: true,
 		AuthRequired: s.registry.Required(),
-		MaxPayload:   s.config.Limits.MaxPayload,
-		JetStream:    s.config.JetStream, APILevel: s.config.APILevel,
-		Cluster: s.config.Cluster, Domain: s.config.Domain,
+		MaxPayload:   s.cfg().Limits.MaxPayload,
+		JetStream:    s.cfg().JetStream, APILevel: s.cfg().APILevel,
+		Cluster: s.cfg().Cluster, Domain: s.cfg().Domain,
 		ConnectURLs: s.connectURLs,
 		LameDuck:    s.lameDuck,
 	}
-	return info
 }
 
-// advertised is the address that clients shall use.
-func (s *Server) advertised() (host string, port int) {
-	host, port = s.config.Host, s.config.Port
+// advertisedLocked is the address that clients shall use.
+func (s *Server) advertisedLocked() (host string, port int) {
+	host, port = s.cfg().Host, s.cfg().Port
 	if s.listener != nil {
 		_, port = address(s.listener.Addr())
 	}
-	if s.config.Advertise == "" {
+	if s.cfg().Advertise == "" {
 		return host, port
 	}
-	h, p, err := net.SplitHostPort(s.config.Advertise)
+	h, p, err := net.SplitHostPort(s.cfg().Advertise)
 	if err != nil {
-		return s.config.Advertise, port
+		return s.cfg().Advertise, port
 	}
 	if n, err := strconv.Atoi(p); err == nil {
 		port = n
@@ -83,8 +82,19 @@ func (s *Server) SetConnectURLs(urls []string) {
 
 // SetJetStream tells clients whether JetStream is available.
 func (s *Server) SetJetStream(available bool) {
+	s.Update(func(c *Config) { c.JetStream = available })
+}
+
+// Update changes the configuration while the server runs, and tells clients.
+// Limits of connections that exist already stay, except for those in time and
+// in number. The listener's address, the server's identity and the size of the
+// memory of closed connections are fixed.
+func (s *Server) Update(change func(*Config)) {
 	s.mu.Lock()
-	s.config.JetStream = available
+	config := *s.cfg()
+	change(&config)
+	config = config.withDefaults()
+	s.config.Store(&config)
 	s.mu.Unlock()
 	s.pushInfo()
 }

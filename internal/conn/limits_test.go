@@ -243,6 +243,15 @@ func TestClosedRing(t *testing.T) {
 	}
 }
 
+func TestUpdate(t *testing.T) {
+	h := startServer(t, &conf.Config{}, nil)
+	nc := h.connect(t)
+	nc.Flush()
+	h.Update(func(c *Config) { c.Limits.MaxPayload = 1000; c.Limits.MaxSubscriptions = 1 })
+	waitFor(t, "the client knows the new limit", func() bool { return nc.MaxPayload() == 1000 })
+	h.raw(t).expect(plainConnect+"SUB a 1\r\nSUB a 2\r\nPING\r\n", "-ERR 'maximum subscriptions exceeded'", "PONG")
+}
+
 func TestReauthenticate(t *testing.T) {
 	cfg := func(password string) *conf.Config {
 		return &conf.Config{Authorization: conf.Authorization{Users: []conf.User{

@@ -47,6 +47,9 @@ func (c *client) refuse(format string, args ...any) error {
 	return nil
 }
 
+// maxProtocol is the newest client protocol: 1 takes asynchronous INFO.
+const maxProtocol = 1
+
 // Connect handles CONNECT. A second one changes options, not who the client is.
 func (c *client) Connect(document []byte) error {
 	options, err := wire.ParseConnect(document)
@@ -57,6 +60,10 @@ func (c *client) Connect(document []byte) error {
 	}
 	if options.NoResponders && !options.Headers {
 		c.end(ReasonMissingHeaders, errNeedsHeaders)
+		return errEnded
+	}
+	if options.Protocol < 0 || options.Protocol > maxProtocol {
+		c.end(ReasonBadProtocol, errBadProtocol)
 		return errEnded
 	}
 	c.options = options
@@ -181,9 +188,9 @@ func (c *client) checkSub(cs *router.ClientSub) string {
 		c.errorf("Subscription Violation - Subject %q, Queue: %q, SID %s", cs.Subject, cs.Queue, cs.SID)
 		return fmt.Sprintf("Permissions Violation for Subscription to %q using queue %q", cs.Subject, cs.Queue)
 	}
-	limits := &c.server.config.Limits
+	limits := &c.server.cfg().Limits
 	if n := limits.MaxSubTokens; n > 0 && subject.NumTokens(cs.Subject) > n {
-		return fmt.Sprintf("Permissions Violation for Subscription to %q", cs.Subject)
+		return fmt.Sprintf("Permissions Violation for Subscription to %q, too many tokens", cs.Subject)
 	}
 	c.mu.Lock()
 	count := len(c.subs)
@@ -267,6 +274,6 @@ func (c *client) Deliver([]byte, *wire.Msg) error {
 // Err from a client: it gives up.
 func (c *client) Err(text []byte) error {
 	c.errorf("client error %q", text)
-	c.end(ReasonProtocolViolation, "")
+	c.end(ReasonParseError, "")
 	return errEnded
 }

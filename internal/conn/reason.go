@@ -8,12 +8,12 @@ const (
 	ReasonClientClosed       Reason = "Client Closed"
 	ReasonAuthFailure        Reason = "Authentication Failure"
 	ReasonAuthTimeout        Reason = "Authentication Timeout"
-	ReasonAuthExpired        Reason = "Authentication Expired"
 	ReasonSlowPending        Reason = "Slow Consumer (Pending Bytes)"
 	ReasonSlowWrite          Reason = "Slow Consumer (Write Deadline)"
 	ReasonWriteError         Reason = "Write Error"
 	ReasonReadError          Reason = "Read Error"
 	ReasonParseError         Reason = "Parse Error"
+	ReasonBadProtocol        Reason = "Bad Client Protocol Version"
 	ReasonStale              Reason = "Stale Connection"
 	ReasonProtocolViolation  Reason = "Protocol Violation"
 	ReasonMaxPayload         Reason = "Maximum Message Payload Exceeded"
@@ -33,7 +33,6 @@ func (r Reason) slow() bool { return r == ReasonSlowPending || r == ReasonSlowWr
 const (
 	errAuthViolation   = "Authorization Violation"
 	errAuthTimeout     = "Authentication Timeout"
-	errAuthExpired     = "User Authentication Expired"
 	errStale           = "Stale Connection"
 	errMaxConnections  = "maximum connections exceeded"
 	errMaxAccountConns = "maximum account active connections exceeded"
@@ -42,5 +41,5 @@ const (
 	errNeedsHeaders    = "no responders requires headers support"
 	errPublishSubject  = "Invalid Publish Subject"
 	errSubject         = "Invalid Subject"
-	errServerShutdown  = "Server Shutdown"
+	errBadProtocol     = "invalid client protocol"
 )

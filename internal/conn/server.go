@@ -25,7 +25,7 @@ var ErrServerClosed = errors.New("server closed")
 // Server accepts clients. Start listens; Shutdown ends everything that Start and
 // the clients have begun.
 type Server struct {
-	config   Config // fixed but for JetStream, which mu guards
+	config   atomic.Pointer[Config] // replaced as a whole under mu
 	registry *account.Registry
 	router   *router.Router
 	logger   base.Logger
@@ -61,19 +61,23 @@ type Server struct {
 // work at once.
 func NewServer(config Config, registry *account.Registry, r *router.Router, logger base.Logger, clock base.Clock) *Server {
 	s := &Server{
-		config: config.withDefaults(), registry: registry, router: r, logger: logger, clock: clock,
+		registry: registry, router: r, logger: logger, clock: clock,
 		start:    clock.Now(),
 		clients:  make(map[uint64]*client),
 		accounts: make(map[*account.Account]*accountStats),
 		userInfo: make(map[*account.Account]*router.Sub),
 	}
-	s.closed.limit = s.config.Limits.MaxClosedClients
+	config = config.withDefaults()
+	s.config.Store(&config)
+	s.closed.limit = s.cfg().Limits.MaxClosedClients
 	return s
 }
 
+func (s *Server) cfg() *Config { return s.config.Load() }
+
 // Start listens and accepts clients until Shutdown.
 func (s *Server) Start() error {
-	at := net.JoinHostPort(s.config.Host, strconv.Itoa(max(s.config.Port, 0)))
+	at := net.JoinHostPort(s.cfg().Host, strconv.Itoa(max(s.cfg().Port, 0)))
 	listener, err := net.Listen("tcp", at)
 	if err != nil {
 		return fmt.Errorf("listening for clients: %w", err)
@@ -146,7 +150,7 @@ func (s *Server) serve(nc net.Conn, kind string) bool {
 		nc.Close()
 		return false
 	}
-	limit := s.config.Limits.MaxConnections
+	limit := s.cfg().Limits.MaxConnections
 	full := limit > 0 && len(s.clients) >= limit
 	s.clients[c.id] = c
 	s.running.Add(2)
@@ -196,14 +200,14 @@ func (s *Server) remove(c *client, subs map[string]*router.Sub) {
 	s.closed.add(facts)
 	s.mu.Unlock()
 	c.debugf("Client connection closed: %s", facts.Reason)
-	if s.config.Observer != nil && c.user != nil {
-		s.config.Observer.Disconnected(facts)
+	if s.cfg().Observer != nil && c.user != nil {
+		s.cfg().Observer.Disconnected(facts)
 	}
 }
 
 func (s *Server) observeConnected(c *client) {
-	if s.config.Observer != nil {
-		s.config.Observer.Connected(c.facts(s.clock.Now(), nil))
+	if s.cfg().Observer != nil {
+		s.cfg().Observer.Connected(c.facts(s.clock.Now(), nil))
 	}
 }
 

@@ -73,16 +73,16 @@ func (s *Server) answerUserInfo(sub *router.Sub, from router.Source, m *router.M
 	}
 	s.mu.Lock()
 	c := s.clients[who.ID]
-	jetStream := s.config.JetStream
-	host, _ := s.advertised()
+	jetStream := s.cfg().JetStream
+	host, _ := s.advertisedLocked()
 	s.mu.Unlock()
 	if c == nil {
 		return
 	}
 	doc := userInfoResponse{
 		Server: userInfoServer{
-			Name: s.config.ServerName, Host: host, ID: s.config.ServerID,
-			Cluster: s.config.Cluster, Domain: s.config.Domain, Version: s.config.Version,
+			Name: s.cfg().ServerName, Host: host, ID: s.cfg().ServerID,
+			Cluster: s.cfg().Cluster, Domain: s.cfg().Domain, Version: s.cfg().Version,
 			JetStream: jetStream, Seq: s.userInfoSequences.Add(1), Time: s.clock.Now().UTC(),
 		},
 		Data: userInfoData{

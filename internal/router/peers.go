@@ -26,6 +26,7 @@ func (r *Router) RemoteInterest(peer Remote, account, subj, queue string, count 
 	case count <= 0 && in != nil:
 		sp.remote.Remove(subj, queue, in)
 		delete(known, key)
+		r.changed(account, subj)
 	case count > 0 && in != nil:
 		in.count.Store(int64(count))
 	case count > 0:
@@ -37,6 +38,7 @@ func (r *Router) RemoteInterest(peer Remote, account, subj, queue string, count 
 		}
 		known[key] = in
 		sp.remote.Insert(subj, queue, in)
+		r.changed(account, subj)
 	}
 }
 
@@ -46,6 +48,7 @@ func (r *Router) RemotePeerGone(peer Remote) {
 	defer r.remoteMu.Unlock()
 	for key, in := range r.remotes[peer] {
 		r.named(key.account).remote.Remove(key.subject, key.queue, in)
+		r.changed(key.account, key.subject)
 	}
 	delete(r.remotes, peer)
 }

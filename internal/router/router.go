@@ -30,7 +30,8 @@ type Router struct {
 	// without a lock. Two pointers of one account name share one space.
 	spaces atomic.Pointer[map[*account.Account]*space]
 	// seed feeds the choice of queue group members.
-	seed atomic.Uint64
+	seed    atomic.Uint64
+	watcher atomic.Pointer[func(account, subject string)]
 
 	mu     sync.Mutex
 	byName map[string]*space

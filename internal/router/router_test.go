@@ -233,6 +233,8 @@ func TestInterestListener(t *testing.T) {
 	s1 := mustSubscribe(t, r, a, &c, "foo", "", "1")
 	mustSubscribe(t, r, a, &c, "bar", "q", "2")
 	s3 := mustSubscribe(t, r, a, &c, "bar", "q", "3")
+	var seen []string
+	r.SetInterestWatcher(func(acc, subj string) { seen = append(seen, acc+"/"+subj) })
 	var log interestLog
 	r.SetInterestListener(&log)
 	slices.Sort(log)
@@ -247,6 +249,15 @@ func TestInterestListener(t *testing.T) {
 	r.Unsubscribe(s3)
 	r.Unsubscribe(s4)
 	expect(t, "changes", log, []string{"A/bar/q=1", "A/foo/=0"})
+	p := &fakeRemote{node: 1}
+	r.RemoteInterest(p, "A", "baz", "", 1)
+	r.RemotePeerGone(p)
+	expect(t, "watched", seen, []string{"A/foo", "A/baz", "A/baz"})
+	n := 0
+	r.Subscriptions(func(acc string, s *Sub) bool { n++; return acc == "A" })
+	if n != 2 {
+		t.Fatalf("%d subscriptions", n)
+	}
 }
 
 func TestPublishDoesNotAllocate(t *testing.T) {

@@ -2,6 +2,8 @@ package router
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"weir/internal/account"
 	"weir/internal/base"
@@ -86,6 +88,9 @@ func (r *Router) changeInterestLocked(s *Sub, delta int) {
 	} else {
 		r.interest[key] = after
 	}
+	if before == 0 || after == 0 {
+		r.changed(key.account, key.subject)
+	}
 	if r.listener == nil {
 		return
 	}
@@ -123,7 +128,33 @@ func (r *Router) eachInterestLocked(l InterestListener) {
 	}
 }
 
-// Subscriptions visits the subscriptions within acc until visit returns false.
-func (r *Router) Subscriptions(acc *account.Account, visit func(*Sub) bool) {
-	r.space(acc).local.All(func(_, _ string, s *Sub) bool { return visit(s) })
+// SetInterestWatcher makes f hear that interest in a subject or pattern came or
+// went, here or on a peer: a hint to look with HasInterest. f must be quick and
+// must not call the router. Internal Local subscriptions do not count.
+func (r *Router) SetInterestWatcher(f func(account, subject string)) {
+	r.watcher.Store(&f)
+}
+
+func (r *Router) changed(account, subj string) {
+	if f := r.watcher.Load(); f != nil {
+		(*f)(account, subj)
+	}
+}
+
+// Subscriptions visits all subscriptions of this node, account by account, until
+// visit returns false. visit must not call the router.
+func (r *Router) Subscriptions(visit func(account string, s *Sub) bool) {
+	r.mu.Lock()
+	spaces := slices.Collect(maps.Values(r.byName))
+	r.mu.Unlock()
+	for _, sp := range spaces {
+		more := true
+		sp.local.All(func(_, _ string, s *Sub) bool {
+			more = visit(sp.name, s)
+			return more
+		})
+		if !more {
+			return
+		}
+	}
 }
