@@ -33,7 +33,9 @@ type machine struct {
 	restore int
 
 	block chan struct{} // Apply waits for it to be closed
-	fault error         // returned by the next Apply with data
+	// switched, if set, is called by Restore after it has switched.
+	switched func()
+	fault    error // returned by the next Apply with data
 }
 
 type machineState struct {
@@ -102,6 +104,12 @@ func (m *machine) Restore(index uint64, r io.Reader) error {
 	m.s, m.durable = s, s
 	m.history[s.Index] = s.Hash
 	m.restore++
+	switched := m.switched
+	m.mu.Unlock()
+	if switched != nil {
+		switched()
+	}
+	m.mu.Lock()
 	return nil
 }
 
@@ -307,6 +315,35 @@ func (c *cluster) crash(id base.NodeID) {
 	}
 }
 
+// tell says to every other node that id is gone, or there again.
+func (c *cluster) tell(id base.NodeID, down bool) {
+	for other, n := range c.nodes {
+		if other == id || n.host == nil {
+			continue
+		}
+		if down {
+			n.host.PeerDown(id)
+		} else {
+			n.host.PeerUp(id)
+		}
+	}
+}
+
+func (c *cluster) kill(id base.NodeID) {
+	c.crash(id)
+	c.tell(id, true)
+}
+
+// revive starts a node and opens the groups that it had.
+func (c *cluster) revive(id base.NodeID) {
+	c.t.Helper()
+	c.boot(c.nodes[id])
+	for g := range c.nodes[id].machines {
+		c.open(id, g, nil)
+	}
+	c.tell(id, false)
+}
+
 func (c *cluster) must(err error) {
 	c.t.Helper()
 	if err != nil {
@@ -466,5 +503,5 @@ type testLogger struct {
 func (l testLogger) Noticef(f string, a ...any) { l.t.Logf("%v: "+f, append([]any{l.node}, a...)...) }
 func (l testLogger) Warnf(f string, a ...any)   { l.Noticef(f, a...) }
 func (l testLogger) Errorf(f string, a ...any)  { l.Noticef(f, a...) }
-func (l testLogger) Debugf(string, ...any)      {}
-func (l testLogger) Tracef(string, ...any)      {}
+func (l testLogger) Debugf(f string, a ...any) { if testing.Verbose() { l.Noticef(time.Now().Format("05.000 ")+f, a...) } }
+func (l testLogger) Tracef(f string, a ...any) { l.Debugf(f, a...) }

@@ -2,6 +2,7 @@ package rafthost
 
 import (
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -55,7 +56,9 @@ type Group struct {
 	appends []*appendOp
 	// members are written under raftMu and mu, so that either allows reading.
 	members *members
-	waits   waits
+	// strangers are the nodes of replicas that members does not name. Copied to change.
+	strangers map[base.ReplicaID]base.NodeID
+	waits     waits
 	// appliedTerm is the term of entry applied.
 	appliedTerm uint64
 
@@ -129,15 +132,46 @@ func (g *Group) Propose(data []byte) error {
 }
 
 // deliver takes a message of a peer. A full inbox drops it, as a network may.
-func (g *Group) deliver(m *pb.Message, size int) {
+func (g *Group) deliver(m *pb.Message, size int, from base.NodeID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.err != nil || g.in.bytes+size > g.h.o.MaxInboxBytes {
 		return
 	}
+	if id := base.ReplicaID(m.GetFrom()); g.members.nodes[id] == 0 && m.GetType() != pb.MsgTransferLeader {
+		g.meetLocked(id, from)
+	}
 	g.in.bytes += size
 	g.in.messages = append(g.in.messages, m)
 	g.scheduleLocked()
+}
+
+// maxStrangers bounds the addresses kept of replicas that are not members as far
+// as this replica knows.
+const maxStrangers = 16
+
+// meetLocked notes where a stranger lives: a replica that waits to be added has to
+// answer a leader of whom no members tell it.
+func (g *Group) meetLocked(id base.ReplicaID, node base.NodeID) {
+	if g.strangers[id] == node {
+		return
+	}
+	known := make(map[base.ReplicaID]base.NodeID, len(g.strangers)+1)
+	if len(g.strangers) < maxStrangers {
+		maps.Copy(known, g.strangers)
+	}
+	known[id] = node
+	g.strangers = known
+}
+
+// address is the node of a replica, 0 if unknown; the caller holds raftMu.
+func (g *Group) address(id base.ReplicaID) base.NodeID {
+	if node := g.members.nodes[id]; node != 0 {
+		return node
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.strangers[id]
 }
 
 // respond takes messages of the group's own storage, which must not be lost.

@@ -229,7 +229,7 @@ func (h *Host) HandleFrame(from base.NodeID, frame []byte) {
 	err := decodeFrame(frame, func(kind recordKind, id base.GroupID, to base.ReplicaID, d *decoder) {
 		switch kind {
 		case recordMessage:
-			h.handleMessage(id, to, d)
+			h.handleMessage(from, id, to, d)
 		case recordQuiesce:
 			h.handleQuiesce(id, to, d)
 		case recordGone:
@@ -249,7 +249,7 @@ func (h *Host) HandleFrame(from base.NodeID, frame []byte) {
 	}
 }
 
-func (h *Host) handleMessage(id base.GroupID, to base.ReplicaID, d *decoder) {
+func (h *Host) handleMessage(from base.NodeID, id base.GroupID, to base.ReplicaID, d *decoder) {
 	g := h.group(id)
 	if g == nil || g.replica != to {
 		return
@@ -257,7 +257,7 @@ func (h *Host) handleMessage(id base.GroupID, to base.ReplicaID, d *decoder) {
 	size := len(d.b)
 	m := decodeMessage(d, uint64(to))
 	if d.err == nil && fromPeer(m) {
-		g.deliver(m, size)
+		g.deliver(m, size, from)
 	}
 }
 

@@ -255,7 +255,7 @@ func (g *Group) send(m *pb.Message, w *worker) {
 		g.sendSnapshot(m)
 		return
 	}
-	node := g.members.nodes[base.ReplicaID(m.GetTo())]
+	node := g.address(base.ReplicaID(m.GetTo()))
 	if node == 0 {
 		return
 	}
@@ -349,7 +349,7 @@ func (g *Group) leaderChanged(soft raft.SoftState) {
 	n.soft = soft
 	info := LeaderInfo{
 		Leader:     base.ReplicaID(soft.Lead),
-		LeaderNode: g.members.nodes[base.ReplicaID(soft.Lead)],
+		LeaderNode: g.address(base.ReplicaID(soft.Lead)),
 		Term:       n.hard.GetTerm(),
 		Self:       soft.RaftState == raft.StateLeader,
 	}
