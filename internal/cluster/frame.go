@@ -91,6 +91,7 @@ func appendMessage(dst []byte, account string, m *router.Msg, queues []string) [
 	dst, at := beginFrame(dst, frameMessage)
 	dst = appendString(dst, account)
 	dst = appendString(dst, m.Subject)
+	dst = appendString(dst, m.To)
 	dst = appendString(dst, m.Reply)
 	dst = binary.AppendUvarint(dst, uint64(len(queues)))
 	for _, queue := range queues {
@@ -102,7 +103,7 @@ func appendMessage(dst []byte, account string, m *router.Msg, queues []string) [
 
 // messageSize bounds the bytes that appendMessage adds.
 func messageSize(account string, m *router.Msg, queues []string) int {
-	n := frameOverhead + len(account) + len(m.Subject) + len(m.Reply) + len(m.Header) + len(m.Payload)
+	n := frameOverhead + len(account) + len(m.Subject) + len(m.To) + len(m.Reply) + len(m.Header) + len(m.Payload)
 	for _, queue := range queues {
 		n += len(queue) + binary.MaxVarintLen32
 	}
@@ -188,6 +189,7 @@ func (m *message) decode(body []byte) error {
 	f := fields{rest: body}
 	m.account = f.string()
 	m.msg.Subject = f.string()
+	m.msg.To = f.string()
 	m.msg.Reply = f.string()
 	m.queues = m.queues[:0]
 	// Each name takes a byte at least, so a false count ends with the body.

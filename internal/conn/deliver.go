@@ -13,7 +13,7 @@ func (c *client) Flush() <-chan struct{} { return c.out.signal() }
 
 // Receive queues a message for the client.
 func (c *client) Receive(sub *router.Sub, b *router.Batch, m *router.Msg) bool {
-	if sub.Filtered && c.user.Permissions.DeniesDelivery(m.Subject) {
+	if sub.Filtered && c.user.Permissions.DeniesDelivery(m.Route()) {
 		return false
 	}
 	header := m.Header

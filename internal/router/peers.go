@@ -58,7 +58,7 @@ func (r *Router) RemotePeerGone(peer Remote) {
 // again. The batch may be nil.
 func (r *Router) DeliverFromRoute(peer Remote, b *Batch, account string, m *Msg, queues []string) {
 	from := FromRoute(peer, b)
-	local := r.named(account).local.MatchBytes(m.Subject)
+	local := r.named(account).local.MatchBytes(m.Route())
 	for _, s := range local.Plain {
 		r.deliver(s, &from, m)
 	}

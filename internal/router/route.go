@@ -11,7 +11,7 @@ import (
 // route delivers m to the subscriptions of this node and, unless it came from a
 // peer, to the interested peers.
 func (r *Router) route(sp *space, from *Source, m *Msg) (delivered int) {
-	local := sp.local.MatchBytes(m.Subject)
+	local := sp.local.MatchBytes(m.Route())
 	for _, s := range local.Plain {
 		if r.deliver(s, from, m) {
 			delivered++
@@ -81,7 +81,7 @@ func (r *Router) deliver(s *Sub, from *Source, m *Msg) bool {
 // matching one: for answers that are nobody else's business.
 func (r *Router) DeliverTo(acc *account.Account, c Client, b *Batch, m *Msg) bool {
 	from := Source{batch: b}
-	local := r.space(acc).local.MatchBytes(m.Subject)
+	local := r.space(acc).local.MatchBytes(m.Route())
 	for _, s := range local.Plain {
 		if s.client == c && r.deliver(s, &from, m) {
 			return true
@@ -138,7 +138,7 @@ func (f *forwarding) share(peer Remote) *peerShare {
 // routeWithPeers serves queue groups and peers: every interested peer gets the
 // message once, with the names of the groups that it shall serve.
 func (r *Router) routeWithPeers(sp *space, local *subject.Result[*Sub], from *Source, m *Msg) (delivered int) {
-	remote := sp.remote.MatchBytes(m.Subject)
+	remote := sp.remote.MatchBytes(m.Route())
 	f := forwardings.Get().(*forwarding)
 	for _, in := range remote.Plain {
 		f.share(in.peer)

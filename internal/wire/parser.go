@@ -53,6 +53,18 @@ type Limits struct {
 // "NATS/1.0" to the empty line, nil without one; Reply is nil without one.
 type Msg struct {
 	Subject, Reply, Header, Payload []byte
+	// To is the subject whose subscribers get the message when that is not
+	// Subject: a stored message keeps its subject on the way to an inbox. Empty in
+	// what a client sends.
+	To []byte
+}
+
+// Route is the subject that receivers are matched by.
+func (m *Msg) Route() []byte {
+	if len(m.To) > 0 {
+		return m.To
+	}
+	return m.Subject
 }
 
 // Handler takes the operations in the order in which they arrive. Slices are
