@@ -1,0 +1,79 @@
+package jetstream
+
+import (
+	"encoding/json"
+	"errors"
+	"strconv"
+
+	"weir/internal/apierr"
+	"weir/internal/machine"
+	"weir/internal/rafthost"
+	"weir/internal/router"
+	"weir/internal/wire"
+)
+
+// apiLevel is the JetStream API level that this version answers to (ADR-44).
+const apiLevel = 5
+
+// APILevel is the JetStream API level of this version (ADR-44).
+const APILevel = apiLevel
+
+func isOverloaded(err error) bool { return errors.Is(err, rafthost.ErrOverloaded) }
+
+// ackPublish answers the publisher of a message that was applied.
+func (s *Stream) ackPublish(reply string, p *machine.Published, out *router.Batch) {
+	if reply == "" || s.Assignment().Config.NoAck {
+		return
+	}
+	var body []byte
+	if p.Err != nil {
+		body = s.publishError(p.Err, p.Seq)
+	} else {
+		body = s.publishAck(p)
+	}
+	s.node.cfg.Router.Publish(s.acc, router.Internal.InBatch(out), &router.Msg{Subject: []byte(reply), Payload: body})
+}
+
+// publishAck encodes a PubAck.
+func (s *Stream) publishAck(p *machine.Published) []byte {
+	b := make([]byte, 0, 96)
+	b = append(b, `{"stream":"`...)
+	b = append(b, s.name...) // a stream name needs no escaping
+	b = append(b, `", "seq":`...)
+	b = strconv.AppendUint(b, p.Seq, 10)
+	if s.node.cfg.Domain != "" {
+		b = append(b, `,"domain":`...)
+		b = strconv.AppendQuote(b, s.node.cfg.Domain)
+	}
+	if p.Duplicate {
+		b = append(b, `,"duplicate":true`...)
+	}
+	if p.Counter != "" {
+		b = append(b, `,"val":`...)
+		b = strconv.AppendQuote(b, p.Counter)
+	}
+	return append(b, '}')
+}
+
+// publishError encodes a PubAck that carries an error.
+func (s *Stream) publishError(e *apierr.Error, seq uint64) []byte {
+	body, err := json.Marshal(struct {
+		Error  *apierr.Error `json:"error"`
+		Stream string        `json:"stream"`
+		Seq    uint64        `json:"seq"`
+	}{e, s.name, seq})
+	if err != nil {
+		return nil
+	}
+	return body
+}
+
+// refuse tells a publisher that its message was not taken.
+func (s *Stream) refuse(reply string, e *apierr.Error) {
+	if reply == "" {
+		return
+	}
+	s.node.publish(s.acc, &router.Msg{
+		Subject: []byte(reply), Header: wire.StatusBlock(429, "Too Many Requests"), Payload: s.publishError(e, 0),
+	})
+}

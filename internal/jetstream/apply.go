@@ -1,0 +1,116 @@
+package jetstream
+
+import (
+	"weir/internal/consumer"
+	"weir/internal/machine"
+	"weir/internal/rafthost"
+)
+
+// aftermath gathers what entries did until their changes are committed to the
+// store, where readers see them.
+type aftermath struct {
+	effects   machine.Effects // of one entry
+	published []machine.Published
+	replies   []machine.Reply
+	deltas    []machine.DeltaResult
+	changes   []machine.ConsumerChange
+	wake      map[uint64]struct{} // consumers with new messages, by ID
+	trimmed   bool
+	changed   bool
+}
+
+// Apply applies committed entries: all to the machine, then one commit of the
+// store, then the effects.
+func (s *Stream) Apply(entries []rafthost.Entry) error {
+	a := &s.after
+	s.mu.Lock()
+	for i := range entries {
+		e := &entries[i]
+		if e.Data == nil {
+			continue
+		}
+		if err := s.machine.Apply(e.Index, e.Data, &a.effects); err != nil {
+			s.mu.Unlock()
+			return err
+		}
+		s.gather(&a.effects)
+	}
+	s.mu.Unlock()
+	if err := s.store.Commit(entries[len(entries)-1].Index); err != nil {
+		return err
+	}
+	s.emit()
+	return nil
+}
+
+func (s *Stream) gather(e *machine.Effects) {
+	a := &s.after
+	a.published = append(a.published, e.Published...)
+	a.replies = append(a.replies, e.Replies...)
+	a.deltas = append(a.deltas, e.Deltas...)
+	a.changes = append(a.changes, e.Consumers...)
+	a.trimmed = a.trimmed || e.Trimmed
+	a.changed = a.changed || e.StreamChanged
+	if s.machine.NumConsumers() == 0 {
+		return
+	}
+	if a.wake == nil {
+		a.wake = make(map[uint64]struct{})
+	}
+	index := s.machine.Index()
+	for i := range e.Stored {
+		for _, c := range index.Match(e.Stored[i].Subject).Plain {
+			if c.Runner == s.replica {
+				a.wake[c.ID] = struct{}{}
+			}
+		}
+	}
+}
+
+// emit tells those who wait on this node.
+func (s *Stream) emit() {
+	a := &s.after
+	if len(a.published) > 0 {
+		s.ingest.answer(a.published)
+	}
+	for _, r := range a.replies {
+		if done := s.requests.take(r.Request); done != nil {
+			done(r, nil)
+		}
+	}
+	for _, c := range a.changes {
+		s.consumerChanged(c)
+	}
+	for _, d := range a.deltas {
+		s.outbox.settled(d)
+	}
+	s.deltas.applied(len(a.deltas) > 0)
+	s.wakeRunners(a.wake, a.trimmed)
+	if a.changed {
+		s.ingest.configChanged()
+		s.node.reconcile(s)
+	}
+	s.scheduleExpiry()
+	a.published, a.replies, a.deltas = a.published[:0], clearSlice(a.replies), clearSlice(a.deltas)
+	a.changes, a.trimmed, a.changed = clearSlice(a.changes), false, false
+	clear(a.wake)
+}
+
+func clearSlice[T any](s []T) []T {
+	clear(s)
+	return s[:0]
+}
+
+// consumerChanged brings the runner of a changed consumer in line and tells the
+// outside of it.
+func (s *Stream) consumerChanged(c machine.ConsumerChange) {
+	s.node.consumerEvent(s, c)
+	if c.Change == machine.ConsumerDeleted {
+		s.dropRunner(c.Consumer)
+		return
+	}
+	s.syncRunner(c.Consumer, c.Change)
+}
+
+// runnerOf is where a consumer runs; the zero values when nobody runs it.
+func (s *Stream) runsHere(c *consumer.Consumer) bool { return c.Runner == s.replica }

@@ -1,0 +1,45 @@
+package jetstream
+
+import (
+	"weir/internal/consumer"
+	"weir/internal/machine"
+	"weir/internal/meta"
+	"weir/internal/runner"
+)
+
+// Events hears of what clients and advisories are told. Calls come from apply
+// workers, runners and reconcilers: they must not block. Consumers passed may be
+// read during the call only.
+type Events interface {
+	// StreamReady: this node leads a stream that was created or updated at the
+	// request of origin, which waits for its answer.
+	StreamReady(s *Stream, origin meta.Origin, created bool)
+	// StreamLeader: this node was elected leader of a stream's group.
+	StreamLeader(s *Stream)
+	// MetaLeader: this node was elected leader of the meta group.
+	MetaLeader()
+	// ConsumerChanged is called on every replica; the leader is the one to speak.
+	ConsumerChanged(s *Stream, c *consumer.Consumer, change machine.Change)
+	// RunnerEvent: something happened to a message of a consumer that runs here.
+	RunnerEvent(s *Stream, consumer string, e runner.Event)
+}
+
+type noEvents struct{}
+
+func (noEvents) StreamReady(*Stream, meta.Origin, bool)                      {}
+func (noEvents) StreamLeader(*Stream)                                        {}
+func (noEvents) MetaLeader()                                                 {}
+func (noEvents) ConsumerChanged(*Stream, *consumer.Consumer, machine.Change) {}
+func (noEvents) RunnerEvent(*Stream, string, runner.Event)                   {}
+
+// SetEvents sets who hears of events. Call it before Start.
+func (n *Node) SetEvents(e Events) { n.cfg.Events = e }
+
+func (n *Node) leaderElected(s *Stream) {
+	s.ingest.abandon()
+	n.cfg.Events.StreamLeader(s)
+}
+
+func (n *Node) consumerEvent(s *Stream, c machine.ConsumerChange) {
+	n.cfg.Events.ConsumerChanged(s, c.Consumer, c.Change)
+}

@@ -1,0 +1,275 @@
+package jetstream
+
+import (
+	"sync"
+
+	"weir/internal/apierr"
+	"weir/internal/machine"
+	"weir/internal/router"
+)
+
+// Bounds of one publish command and of what waits to become one.
+const (
+	maxBatchBytes  = 1 << 20
+	maxBatchMsgs   = 2000
+	maxInflight    = 4        // publish commands proposed and not yet applied
+	maxIngestBytes = 32 << 20 // beyond it publishers get error 10167
+)
+
+// ingest gathers published messages into commands while this replica leads.
+//
+// A command goes out when nothing is under way, or when it is full; messages
+// that arrive meanwhile share the next one. So one publisher pays one round
+// trip per message and many share it.
+type ingest struct {
+	s *Stream
+
+	mu       sync.Mutex
+	active   bool
+	subs     []*router.Sub
+	subjects []string // of subs
+	open     *batch   // being filled; nil when empty
+	full     []*batch // to be proposed, in order
+	inflight []*batch // proposed and not yet applied, in order
+	bytes    int      // in open and full
+	queued   bool     // a flush is due
+	nextSeq  uint64   // request numbers
+	spare    []*batch
+}
+
+// batch is one publish command and whom to answer.
+type batch struct {
+	first   uint64 // request number of the first message
+	cmd     []byte
+	replies []string // "" for a publisher that wants no answer
+}
+
+func (in *ingest) init(s *Stream) {
+	in.s = s
+	in.nextSeq = uint64(s.node.cfg.Clock.Now().UnixNano())
+}
+
+// start begins to take messages on the stream's subjects.
+func (in *ingest) start(subjects []string) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.active = true
+	return in.subscribeLocked(subjects)
+}
+
+// subscribeLocked makes the subscriptions those of subjects, adding before it removes.
+func (in *ingest) subscribeLocked(subjects []string) error {
+	old := in.subs
+	kept := map[string]*router.Sub{}
+	for _, sub := range old {
+		kept[sub.Subject] = sub
+	}
+	in.subs = in.subs[:0:0]
+	for _, subj := range subjects {
+		if sub := kept[subj]; sub != nil {
+			delete(kept, subj)
+			in.subs = append(in.subs, sub)
+			continue
+		}
+		sub, err := in.s.node.cfg.Router.Subscribe(in.s.acc, subj, "", in.take, router.SubOptions{})
+		if err != nil {
+			return err
+		}
+		in.subs = append(in.subs, sub)
+	}
+	for _, sub := range kept {
+		in.s.node.cfg.Router.Unsubscribe(sub)
+	}
+	in.subjects = subjects
+	return nil
+}
+
+// stop ends taking messages. What was not proposed is dropped: its publishers get
+// no answer and try again with the new leader.
+func (in *ingest) stop() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, sub := range in.subs {
+		in.s.node.cfg.Router.Unsubscribe(sub)
+	}
+	in.active, in.subs, in.subjects = false, nil, nil
+	in.open, in.full, in.bytes = nil, nil, 0
+}
+
+// configChanged follows a change of the stream's subjects.
+func (in *ingest) configChanged() {
+	var subjects []string
+	in.s.View(func(m *machine.Machine) { subjects = m.Stream().Config().Subjects })
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if !in.active {
+		return
+	}
+	if err := in.subscribeLocked(subjects); err != nil {
+		in.s.node.cfg.Logger.Errorf("Subscribe to the subjects of stream %s: %v", in.s.name, err)
+	}
+}
+
+// take is the handler of the stream's subscriptions.
+func (in *ingest) take(_ *router.Sub, _ router.Source, m *router.Msg) {
+	in.mu.Lock()
+	if !in.active {
+		in.mu.Unlock()
+		return
+	}
+	size := len(m.Subject) + len(m.Header) + len(m.Payload) + 8
+	if in.bytes+size > maxIngestBytes {
+		in.mu.Unlock()
+		in.s.refuse(string(m.Reply), apierr.JSStreamTooManyRequests)
+		return
+	}
+	in.bytes += size
+	b := in.open
+	if b == nil {
+		b = in.newBatchLocked()
+	}
+	b.cmd = machine.AppendMessage(b.cmd, m.Subject, m.Header, m.Payload)
+	b.replies = append(b.replies, string(m.Reply))
+	if len(b.cmd) >= maxBatchBytes || len(b.replies) >= maxBatchMsgs {
+		in.full = append(in.full, b)
+		in.open = nil
+	}
+	wake := !in.queued && len(in.inflight) < maxInflight
+	in.queued = in.queued || wake
+	in.mu.Unlock()
+	if wake {
+		in.s.node.flushSoon(in.s)
+	}
+}
+
+func (in *ingest) newBatchLocked() *batch {
+	var b *batch
+	if n := len(in.spare); n > 0 {
+		b, in.spare = in.spare[n-1], in.spare[:n-1]
+	} else {
+		b = new(batch)
+	}
+	in.open = b
+	b.cmd = b.cmd[:0]
+	return b
+}
+
+// flush proposes what has been gathered, within the bound of what is under way.
+func (in *ingest) flush() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.queued = false
+	for len(in.inflight) < maxInflight {
+		b := in.nextLocked()
+		if b == nil {
+			return
+		}
+		b.first = in.nextSeq
+		in.nextSeq += uint64(len(b.replies))
+		now := in.s.node.cfg.Clock.Now().UnixNano()
+		cmd := machine.AppendPublish(make([]byte, 0, len(b.cmd)+40), machine.Origin{Proposer: in.s.replica, Seq: b.first}, now)
+		cmd = append(cmd, b.cmd...)
+		in.inflight = append(in.inflight, b)
+		if err := in.s.group.Propose(cmd); err != nil {
+			in.inflight = in.inflight[:len(in.inflight)-1]
+			in.refusedLocked(b, err)
+			return
+		}
+	}
+}
+
+// nextLocked takes the next batch to propose.
+func (in *ingest) nextLocked() *batch {
+	var b *batch
+	switch {
+	case len(in.full) > 0:
+		b = in.full[0]
+		in.full[0] = nil
+		in.full = in.full[1:]
+	case in.open != nil:
+		b, in.open = in.open, nil
+	default:
+		return nil
+	}
+	in.bytes = max(in.bytes-len(b.cmd)-3*len(b.replies), 0)
+	if len(in.full) == 0 && in.open == nil {
+		in.bytes = 0
+	}
+	return b
+}
+
+// refusedLocked drops a batch that could not be proposed. Without a leader the
+// publishers hear nothing and try again; an overload is told.
+func (in *ingest) refusedLocked(b *batch, err error) {
+	if isOverloaded(err) {
+		for _, reply := range b.replies {
+			in.s.refuse(reply, apierr.JSStreamTooManyRequests)
+		}
+	}
+	in.recycleLocked(b)
+}
+
+func (in *ingest) recycleLocked(b *batch) {
+	if len(in.spare) < maxInflight && cap(b.cmd) <= 2*maxBatchBytes {
+		clear(b.replies)
+		b.replies = b.replies[:0]
+		in.spare = append(in.spare, b)
+	}
+}
+
+// answer sends the publishers of applied commands their acks.
+func (in *ingest) answer(results []machine.Published) {
+	var out router.Batch
+	for len(results) > 0 {
+		b := in.applied(results[0].Request)
+		if b == nil {
+			results = results[1:]
+			continue
+		}
+		n := min(len(b.replies), len(results))
+		for i := range n {
+			in.s.ackPublish(b.replies[i], &results[i], &out)
+		}
+		results = results[n:]
+		in.mu.Lock()
+		in.recycleLocked(b)
+		in.mu.Unlock()
+	}
+	out.Flush()
+	in.more()
+}
+
+// applied finds and removes the batch that begins with a request number. Batches
+// before it were lost with an earlier leadership.
+func (in *ingest) applied(first uint64) *batch {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for i, x := range in.inflight {
+		if x.first == first {
+			in.inflight = append(in.inflight[:0], in.inflight[i+1:]...)
+			return x
+		}
+		if x.first > first {
+			break
+		}
+	}
+	return nil
+}
+
+// more asks for a flush if something waits.
+func (in *ingest) more() {
+	in.mu.Lock()
+	wake := !in.queued && (in.open != nil || len(in.full) > 0) && len(in.inflight) < maxInflight
+	in.queued = in.queued || wake
+	in.mu.Unlock()
+	if wake {
+		in.s.node.flushSoon(in.s)
+	}
+}
+
+// abandon forgets commands of an earlier term that were never applied.
+func (in *ingest) abandon() {
+	in.mu.Lock()
+	in.inflight = nil
+	in.mu.Unlock()
+}

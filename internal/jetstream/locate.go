@@ -1,0 +1,117 @@
+package jetstream
+
+import (
+	"strings"
+
+	"weir/internal/base"
+	"weir/internal/machine"
+	"weir/internal/meta"
+)
+
+// Place says where a request is to be answered.
+type Place struct {
+	// Here: on this node, now.
+	Here bool
+	// Node is where else; 0 when nobody is known yet, so that it is worth trying
+	// again in a moment.
+	Node base.NodeID
+	// Missing: the stream or consumer does not exist, as far as this node can know.
+	Missing bool
+}
+
+// MetaLeader says where the meta group's leader is.
+func (n *Node) MetaLeader() Place {
+	g := n.meta.Load()
+	if g == nil {
+		return Place{}
+	}
+	l := g.lead.Load()
+	if l.Self {
+		return Place{Here: l.Ready}
+	}
+	return Place{Node: l.LeaderNode}
+}
+
+// StreamLeader says where a stream's leader is.
+func (n *Node) StreamLeader(account, stream string) Place {
+	if s := n.Stream(account, stream); s != nil {
+		if l := s.lead.Load(); l.Self {
+			return Place{Here: s.Ready()}
+		} else if n.linked(l.LeaderNode) {
+			return Place{Node: l.LeaderNode}
+		}
+		return Place{}
+	}
+	return n.memberOf(account, stream)
+}
+
+// memberOf is a linked node with a replica of a stream that has none here.
+func (n *Node) memberOf(account, stream string) Place {
+	var a *meta.Assignment
+	if !n.View(func(s *meta.State) { a = s.Stream(account, stream) }) {
+		return Place{}
+	}
+	if a == nil {
+		return Place{Missing: true}
+	}
+	if known := n.locations.find(account, stream, ""); known != 0 && n.linked(known) {
+		return Place{Node: known}
+	}
+	for _, r := range a.Replicas {
+		if r.Node != n.cfg.Identity.Node && n.linked(r.Node) {
+			return Place{Node: r.Node}
+		}
+	}
+	return Place{}
+}
+
+// ConsumerRunner says where a consumer runs. On a node with a replica that has
+// not heard of the consumer, the stream's leader knows better.
+func (n *Node) ConsumerRunner(account, stream, consumer string) Place {
+	s := n.Stream(account, stream)
+	if s == nil {
+		if known := n.locations.find(account, stream, consumer); known != 0 && n.linked(known) {
+			return Place{Node: known}
+		}
+		return n.memberOf(account, stream)
+	}
+	var replica base.ReplicaID
+	found := false
+	s.View(func(m *machine.Machine) {
+		if c := m.Consumer(consumer); c != nil {
+			replica, found = c.Runner, true
+		}
+	})
+	switch {
+	case !found && s.Ready():
+		return Place{Missing: true}
+	case !found:
+		return n.StreamLeader(account, stream)
+	case replica == s.replica:
+		return Place{Here: true}
+	}
+	for _, r := range s.members.Load().voters {
+		if r.ID == replica && n.linked(r.Node) {
+			return Place{Node: r.Node}
+		}
+	}
+	return Place{}
+}
+
+// ConsumerOf reads the stream and consumer that an ack, pull or flow control
+// subject names; ok is false for other subjects.
+func ConsumerOf(subj string) (stream, consumer string, ok bool) {
+	for _, prefix := range [...]string{"$JS.ACK.", "$JS.FC.", "$JS.API.CONSUMER.MSG.NEXT."} {
+		rest, found := strings.CutPrefix(subj, prefix)
+		if !found {
+			continue
+		}
+		stream, rest, ok = strings.Cut(rest, ".")
+		if !ok {
+			return "", "", false
+		}
+		consumer, _, _ = strings.Cut(rest, ".")
+		return stream, consumer, consumer != ""
+	}
+	return "", "", false
+}

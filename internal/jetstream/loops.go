@@ -1,0 +1,185 @@
+package jetstream
+
+import (
+	"sync"
+	"time"
+
+	"weir/internal/base"
+	"weir/internal/msgstore"
+)
+
+// flushSoon has a worker propose and send what a stream gathered.
+func (n *Node) flushSoon(s *Stream) {
+	select {
+	case n.flushes <- s:
+	case <-n.ctx.Done():
+	}
+}
+
+func (n *Node) flushLoop() {
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case s := <-n.flushes:
+			s.ingest.flush()
+			s.outbox.flush()
+		}
+	}
+}
+
+// watchList is what the node remembers across streams.
+type watchList struct {
+	mu sync.Mutex
+	// outboxes have deltas under way.
+	outboxes map[*Stream]struct{}
+	// origins wait for the first leader of a group, or for its update.
+	origins map[base.GroupID][]pendingOrigin
+	// fresh are the replicas that this process made: what they hold in memory is
+	// theirs.
+	fresh map[base.GroupID]base.ReplicaID
+}
+
+// maxOrigins bounds how many requests wait for one group.
+const maxOrigins = 256
+
+func (w *watchList) addOrigin(id base.GroupID, o pendingOrigin) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.origins == nil {
+		w.origins = make(map[base.GroupID][]pendingOrigin)
+	}
+	if list := w.origins[id]; len(list) < maxOrigins {
+		w.origins[id] = append(list, o)
+	}
+}
+
+func (w *watchList) takeOrigins(id base.GroupID) []pendingOrigin {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	list := w.origins[id]
+	delete(w.origins, id)
+	return list
+}
+
+func (w *watchList) setFresh(id base.GroupID, r base.ReplicaID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fresh == nil {
+		w.fresh = make(map[base.GroupID]base.ReplicaID)
+	}
+	w.fresh[id] = r
+}
+
+func (w *watchList) isFresh(id base.GroupID, r base.ReplicaID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.fresh[id] == r
+}
+
+// watchOutbox has a stream's outbox looked after until it is empty.
+func (n *Node) watchOutbox(s *Stream) {
+	n.watching.mu.Lock()
+	defer n.watching.mu.Unlock()
+	if n.watching.outboxes == nil {
+		n.watching.outboxes = make(map[*Stream]struct{})
+	}
+	n.watching.outboxes[s] = struct{}{}
+}
+
+// outboxLoop sends again what got no verdict in time.
+func (n *Node) outboxLoop() {
+	tick := n.cfg.Clock.NewTicker(resendAfter / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case now := <-tick.C():
+			n.tendOutboxes(now)
+		}
+	}
+}
+
+func (n *Node) tendOutboxes(now time.Time) {
+	n.watching.mu.Lock()
+	var late []*Stream
+	for s := range n.watching.outboxes {
+		since, waits := s.outbox.stuck()
+		switch {
+		case !waits:
+			delete(n.watching.outboxes, s)
+		case now.Sub(since) >= resendAfter:
+			late = append(late, s)
+		}
+	}
+	n.watching.mu.Unlock()
+	for _, s := range late {
+		s.outbox.resend()
+		s.deltas.propose()
+	}
+}
+
+// checkpointLoop bounds the log that is replayed after a crash.
+func (n *Node) checkpointLoop() {
+	tick := n.cfg.Clock.NewTicker(checkPressureEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case now := <-tick.C():
+			if now.Sub(n.lastSaved) >= n.cfg.CheckpointInterval || len(n.fileLog.Pressure()) > 0 || len(n.memLog.Pressure()) > 0 {
+				n.checkpoint()
+			}
+		}
+	}
+}
+
+// checkPressureEvery is how often the log is asked whether it needs room.
+const checkPressureEvery = time.Second
+
+// checkpoint makes what was applied durable in the stores and lets go of the log
+// behind it.
+func (n *Node) checkpoint() {
+	n.checkpointMu.Lock()
+	defer n.checkpointMu.Unlock()
+	n.lastSaved = n.cfg.Clock.Now()
+	g := n.meta.Load()
+	if g != nil {
+		if err := g.save(); err != nil {
+			n.checkpointFailed(err)
+			return
+		}
+	}
+	for _, db := range []*msgstore.DB{n.fileDB, n.memDB} {
+		durable, err := db.Checkpoint()
+		if err != nil {
+			n.checkpointFailed(err)
+			return
+		}
+		for id, index := range durable {
+			n.compact(g, id, index)
+		}
+	}
+}
+
+func (n *Node) checkpointFailed(err error) {
+	n.cfg.Logger.Errorf("JetStream checkpoint: %v", err)
+	n.unhealthy(err)
+}
+
+func (n *Node) compact(g *metaGroup, id msgstore.StoreID, index uint64) {
+	if index == 0 {
+		return
+	}
+	if id.Group == base.MetaGroup {
+		if g != nil && g.replica == id.Replica {
+			g.group.Compact(index)
+		}
+		return
+	}
+	if s := n.streamByGroup(id.Group); s != nil && s.replica == id.Replica {
+		s.group.Compact(index)
+	}
+}

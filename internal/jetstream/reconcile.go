@@ -1,0 +1,401 @@
+package jetstream
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"weir/internal/base"
+	"weir/internal/consumer"
+	"weir/internal/machine"
+	"weir/internal/meta"
+	"weir/internal/runner"
+)
+
+// metaApplied takes the effects of a meta command. It runs on the apply worker.
+func (n *Node) metaApplied(g *metaGroup, e meta.Effects) {
+	for _, c := range e.Changed {
+		if c.Request != nil && c.After != nil && e.Index > g.replayed {
+			n.rememberOrigin(c)
+		}
+	}
+	if len(e.Changed) > 0 {
+		n.assignmentsChanged()
+	}
+	if len(e.Nodes) > 0 {
+		n.tendMeta()
+	}
+}
+
+// rememberOrigin keeps who waits for a create or update, for the stream's leader
+// to answer. The stream may not be open yet, so it is kept by group.
+func (n *Node) rememberOrigin(c meta.Change) {
+	n.watching.addOrigin(c.After.Group, pendingOrigin{created: c.Kind == meta.Created, origin: *c.Request})
+}
+
+// assignmentsChanged makes the assignment loop compare what this node runs with
+// what it should.
+func (n *Node) assignmentsChanged() {
+	select {
+	case n.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (n *Node) assignmentLoop() {
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.kick:
+			n.assign()
+		}
+	}
+}
+
+// assign opens, updates and closes replicas after the meta state.
+func (n *Node) assign() {
+	g := n.meta.Load()
+	if g == nil {
+		return
+	}
+	var wanted []*meta.Assignment
+	var applied uint64
+	g.View(func(s *meta.State) {
+		applied = s.Applied()
+		s.All(func(a *meta.Assignment) bool {
+			wanted = append(wanted, a)
+			return true
+		})
+	})
+	seen := make(map[base.GroupID]bool, len(wanted))
+	var lost []meta.LostReplica
+	for _, a := range wanted {
+		r, _, ok := a.ReplicaOn(n.cfg.Identity.Node)
+		if !ok || a.Unsupported(apiLevel) != "" {
+			continue
+		}
+		seen[a.Group] = true
+		if n.forgotten(g, a, r, applied) {
+			lost = append(lost, meta.LostReplica{Group: a.Group, Replica: r.ID})
+			continue
+		}
+		n.assignOne(a, r)
+	}
+	for _, s := range n.allStreams() {
+		if !seen[s.id] {
+			n.removeStream(s)
+		}
+	}
+	if len(lost) > 0 {
+		n.reportLost(lost)
+	}
+}
+
+// forgotten tells that a memory replica ran in an earlier life of this process,
+// so that what it knew is gone and it must not vote as who it was.
+func (n *Node) forgotten(g *metaGroup, a *meta.Assignment, r base.Replica, applied uint64) bool {
+	if a.Storage() != "memory" || n.streamByGroup(a.Group) != nil {
+		return false
+	}
+	return a.Revision <= g.replayed && !n.watching.isFresh(a.Group, r.ID)
+}
+
+func (n *Node) assignOne(a *meta.Assignment, r base.Replica) {
+	s := n.streamByGroup(a.Group)
+	if s != nil && s.replica != r.ID {
+		n.removeStream(s)
+		s = nil
+	}
+	if s != nil {
+		if s.assignment.Swap(a) != a {
+			n.reconcile(s)
+		}
+		return
+	}
+	var initial []base.Replica
+	if a.IsInitial(r.ID) {
+		initial = a.Initial
+	}
+	s, err := n.openStream(a, r, initial, a.Preferred == n.cfg.Identity.Node)
+	if err != nil {
+		n.cfg.Logger.Errorf("JetStream can not open stream %s > %s: %v", a.Account, a.Name, err)
+		n.unhealthy(fmt.Errorf("stream %s > %s: %w", a.Account, a.Name, err))
+		return
+	}
+	n.watching.setFresh(a.Group, r.ID)
+	n.mu.Lock()
+	n.streams[streamKey{a.Account, a.Name}] = s
+	n.groups[a.Group] = s
+	n.mu.Unlock()
+	s.syncRunners()
+	n.reconcile(s)
+}
+
+// removeStream ends a replica that is not assigned to this node any more, and
+// deletes what it held.
+func (n *Node) removeStream(s *Stream) {
+	n.mu.Lock()
+	if key := (streamKey{s.account, s.name}); n.streams[key] == s {
+		delete(n.streams, key)
+	}
+	delete(n.groups, s.id)
+	delete(n.dirty, s)
+	n.mu.Unlock()
+	s.close(runner.CloseDeleted)
+	if err := n.host.Remove(s.id); err != nil {
+		n.cfg.Logger.Errorf("Remove the group of stream %s > %s: %v", s.account, s.name, err)
+	}
+	if err := n.db(s.memory).Remove(s.id, s.replica); err != nil {
+		n.cfg.Logger.Errorf("Remove the store of stream %s > %s: %v", s.account, s.name, err)
+	}
+}
+
+// reportLost tells the meta group of replicas that forgot what they knew.
+func (n *Node) reportLost(lost []meta.LostReplica) {
+	n.spawn(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, proposalTimeout)
+		defer cancel()
+		if _, err := n.ProposeMeta(ctx, &meta.ReplicasLost{Lost: lost}); err != nil && n.pause(time.Second) {
+			n.assignmentsChanged() // tried again
+		}
+	})
+}
+
+// replicaFailed asks for a fresh replica in place of one that stopped, unless it
+// is the only one: then an operator decides.
+func (n *Node) replicaFailed(s *Stream, err error) {
+	n.unhealthy(fmt.Errorf("replica of %s > %s stopped: %w", s.account, s.name, err))
+	if !base.IsCorrupt(err) || len(s.Assignment().Replicas) < 2 {
+		return
+	}
+	n.reportLost([]meta.LostReplica{{Group: s.id, Replica: s.replica}})
+}
+
+// reconcile makes a stream's leader compare what is with what should be, soon.
+func (n *Node) reconcile(s *Stream) {
+	d := &s.duty
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.again = true
+	if d.busy || n.ctx.Err() != nil {
+		return
+	}
+	d.busy = true
+	n.spawn(func() { n.reconcileLoop(s) })
+}
+
+func (n *Node) reconcileLoop(s *Stream) {
+	for {
+		s.duty.mu.Lock()
+		if !s.duty.again || n.ctx.Err() != nil {
+			s.duty.busy = false
+			s.duty.mu.Unlock()
+			return
+		}
+		s.duty.again = false
+		s.duty.mu.Unlock()
+		done, err := s.reconcile()
+		if err != nil && n.ctx.Err() == nil {
+			n.cfg.Logger.Debugf("Reconcile stream %s > %s: %v", s.account, s.name, err)
+		}
+		if !done || err != nil {
+			n.pause(membershipPause)
+			s.duty.mu.Lock()
+			s.duty.again = s.duty.again || s.lead.Load().Self
+			s.duty.mu.Unlock()
+		}
+	}
+}
+
+// reconcile does one step of the leader's duties; done when none is left.
+func (s *Stream) reconcile() (done bool, err error) {
+	if !s.Leads() {
+		return true, nil
+	}
+	ctx, cancel := context.WithTimeout(s.node.ctx, proposalTimeout)
+	defer cancel()
+	a := s.Assignment()
+	if err := s.putConfig(ctx, a); err != nil {
+		return false, err
+	}
+	if err := s.openForBusiness(); err != nil {
+		return false, err
+	}
+	if err := s.appointRunners(); err != nil {
+		return false, err
+	}
+	return s.moveMembers(ctx, a)
+}
+
+// putConfig makes the stream, or its configuration, what the assignment says.
+func (s *Stream) putConfig(ctx context.Context, a *meta.Assignment) error {
+	var exists, equal bool
+	s.View(func(m *machine.Machine) {
+		if exists = m.Exists(); exists {
+			equal = reflect.DeepEqual(*m.Stream().Config(), *a.Config)
+		}
+	})
+	var cmd machine.Command
+	switch now := s.node.cfg.Clock.Now().UnixNano(); {
+	case !exists:
+		cmd = &machine.Init{Config: *a.Config, Created: a.Created}
+	case !equal:
+		cmd = &machine.Update{Time: now, Config: *a.Config}
+	default:
+		return nil
+	}
+	r, err := s.Propose(ctx, cmd)
+	if err == nil && r.Err != nil {
+		err = r.Err
+	}
+	return err
+}
+
+// openForBusiness takes messages, and answers those who asked for the stream.
+func (s *Stream) openForBusiness() error {
+	var subjects []string
+	s.View(func(m *machine.Machine) { subjects = m.Stream().Config().Subjects })
+	if err := s.ingest.start(subjects); err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	if !s.Leads() { // lost meanwhile: nobody else would undo it
+		s.ingest.stop()
+		return nil
+	}
+	for _, o := range s.node.watching.takeOrigins(s.id) {
+		s.node.cfg.Events.StreamReady(s, o.origin, o.created)
+	}
+	s.scheduleExpiry()
+	return nil
+}
+
+// moveMembers takes the next step towards the wanted members and reports it.
+func (s *Stream) moveMembers(ctx context.Context, a *meta.Assignment) (done bool, err error) {
+	have := s.members.Load()
+	all := append(slices.Clone(have.voters), have.learners...)
+	if !sameReplicas(all, a.Members) {
+		_, err := s.node.ProposeMeta(ctx, &meta.MembersChanged{Group: s.id, Members: all})
+		return false, err
+	}
+	step, ok := nextMemberStep(a.Replicas, have, s.group, s.replica)
+	if !ok {
+		return sameReplicas(have.voters, a.Replicas), nil
+	}
+	return false, s.group.ChangeMembers(ctx, step)
+}
+
+func sameReplicas(a, b []base.Replica) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(r base.Replica) bool { return !slices.Contains(b, r) })
+}
+
+// appointRunners gives consumers whose runner is gone a new one.
+func (s *Stream) appointRunners() error {
+	online := s.onlineVoters()
+	if len(online) == 0 {
+		return nil
+	}
+	var orphans []*consumer.Consumer
+	load := make(map[base.ReplicaID]int, len(online))
+	s.View(func(m *machine.Machine) {
+		for c := range m.Consumers() {
+			if slices.Contains(online, c.Runner) {
+				load[c.Runner]++
+			} else {
+				orphans = append(orphans, c)
+			}
+		}
+	})
+	var list machine.Runners
+	s.View(func(*machine.Machine) {
+		for _, c := range orphans {
+			r := leastLoaded(online, load)
+			load[r]++
+			list = append(list, machine.Appointment{Consumer: c.ID, Epoch: c.Epoch, Runner: r})
+		}
+	})
+	for len(list) > 0 {
+		n := min(len(list), maxAppointments)
+		if err := s.group.Propose(machine.Append(nil, machine.Origin{Proposer: s.replica}, list[:n])); err != nil {
+			return err
+		}
+		list = list[n:]
+	}
+	return nil
+}
+
+// maxAppointments bounds one runners command.
+const maxAppointments = 4096
+
+// onlineVoters are the voters on this node and on nodes that it is linked to.
+func (s *Stream) onlineVoters() []base.ReplicaID {
+	var list []base.ReplicaID
+	for _, r := range s.members.Load().voters {
+		if r.ID == s.replica || s.node.linked(r.Node) {
+			list = append(list, r.ID)
+		}
+	}
+	return list
+}
+
+func leastLoaded(online []base.ReplicaID, load map[base.ReplicaID]int) base.ReplicaID {
+	return slices.MinFunc(online, func(a, b base.ReplicaID) int { return load[a] - load[b] })
+}
+
+// ChooseRunner picks the replica that is to run a new consumer.
+func (s *Stream) ChooseRunner() base.ReplicaID {
+	online := s.onlineVoters()
+	if len(online) == 0 {
+		return s.replica
+	}
+	load := make(map[base.ReplicaID]int, len(online))
+	s.View(func(m *machine.Machine) {
+		for c := range m.Consumers() {
+			load[c.Runner]++
+		}
+	})
+	return leastLoaded(online, load)
+}
+
+// scheduleExpiry sets a timer for when messages or ids of the stream fall due,
+// on the leader.
+func (s *Stream) scheduleExpiry() {
+	if !s.lead.Load().Self {
+		return
+	}
+	var due int64
+	s.View(func(m *machine.Machine) { due = m.NextExpiry() })
+	d := &s.duty
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at := time.Unix(0, due)
+	if due == 0 || at.Equal(d.expire) {
+		return
+	}
+	d.expire = at
+	wait := max(at.Sub(s.node.cfg.Clock.Now()), minExpiryPause)
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+	d.timer = s.node.cfg.Clock.AfterFunc(wait, s.expire)
+}
+
+// minExpiryPause keeps expiry commands apart, so that messages that fall due
+// together go together.
+const minExpiryPause = 50 * time.Millisecond
+
+func (s *Stream) expire() {
+	s.duty.mu.Lock()
+	s.duty.expire = time.Time{}
+	s.duty.mu.Unlock()
+	if !s.Leads() {
+		return
+	}
+	cmd := machine.Append(nil, machine.Origin{Proposer: s.replica}, &machine.Expire{Time: s.node.cfg.Clock.Now().UnixNano()})
+	if err := s.group.Propose(cmd); err != nil {
+		s.node.cfg.Logger.Debugf("Expire messages of %s: %v", s.name, err)
+		s.scheduleExpiry()
+	}
+}

@@ -1,0 +1,174 @@
+package jetstream
+
+import (
+	"weir/internal/consumer"
+	"weir/internal/machine"
+	"weir/internal/msg"
+	"weir/internal/msgstore"
+	"weir/internal/router"
+	"weir/internal/runner"
+	"weir/internal/subject"
+)
+
+// runnerEnv is what the stream's runners use of this node.
+func (s *Stream) runnerEnv() *runner.Env {
+	n := s.node
+	return &runner.Env{
+		Clock: n.cfg.Clock,
+		Log:   n.cfg.Logger,
+		Store: readStore{s.store.Reader()},
+		Publish: func(subj, reply string, hdr, payload []byte) {
+			n.publish(s.acc, &router.Msg{Subject: []byte(subj), Reply: []byte(reply), Header: hdr, Payload: payload})
+		},
+		Deliver: func(to, subj, reply string, hdr, payload []byte) {
+			n.publish(s.acc, &router.Msg{To: []byte(to), Subject: []byte(subj), Reply: []byte(reply), Header: hdr, Payload: payload})
+		},
+		HasInterest: func(subj, _ string) bool { return n.cfg.Router.HasInterest(s.acc, subj) },
+		Send:        s.outbox.send,
+		Live:        s.live,
+		Expire:      func(id runner.Identity) { s.dropConsumer(id.Consumer, id.ID) },
+		Advise:      func(id runner.Identity, e runner.Event) { n.cfg.Events.RunnerEvent(s, id.Consumer, e) },
+	}
+}
+
+// live tells whether this replica hears from its group: otherwise its runners
+// must not deliver, as others may have been appointed.
+func (s *Stream) live() bool {
+	l := s.lead.Load()
+	return l.Leader != 0 && (l.Self || s.node.linked(l.LeaderNode))
+}
+
+// readStore is the read side of the store as runners want it.
+type readStore struct{ msgstore.Reader }
+
+func (r readStore) Load(seq uint64, m *msg.Message) (bool, error) { return r.Reader.Load(seq, m, nil) }
+
+func (r readStore) Next(from uint64, f subject.Filter, m *msg.Message) (bool, error) {
+	return r.Reader.Next(from, f, m, nil)
+}
+
+func (r readStore) LastOfSubject(literal string, upTo uint64) (uint64, error) {
+	seq, _, err := r.LastMatching(subject.NewFilter(literal), upTo)
+	return seq, err
+}
+
+// runner finds the runner of a consumer on this node; nil when it runs elsewhere.
+func (s *Stream) runner(id uint64) *runner.Runner {
+	s.runMu.Lock()
+	defer s.runMu.Unlock()
+	return s.runners[id]
+}
+
+// Runner finds the runner of a consumer by name; nil when it runs elsewhere.
+func (s *Stream) Runner(name string) *runner.Runner {
+	var id uint64
+	s.View(func(m *machine.Machine) {
+		if c := m.Consumer(name); c != nil {
+			id = c.ID
+		}
+	})
+	return s.runner(id)
+}
+
+// syncRunners makes runners for all consumers that run on this replica.
+func (s *Stream) syncRunners() {
+	var list []*consumer.Consumer
+	s.View(func(m *machine.Machine) {
+		for c := range m.Consumers() {
+			list = append(list, c)
+		}
+	})
+	for _, c := range list {
+		s.syncRunner(c, machine.ConsumerMade)
+	}
+}
+
+// syncRunner brings the runner of c in line with c's replicated state. It is
+// called on the apply worker, so c does not change meanwhile.
+func (s *Stream) syncRunner(c *consumer.Consumer, change machine.Change) {
+	s.runMu.Lock()
+	defer s.runMu.Unlock()
+	old := s.runners[c.ID]
+	if !s.runsHere(c) || s.closed {
+		if old != nil {
+			old.Close(runner.CloseLeadership)
+			delete(s.runners, c.ID)
+			s.outbox.forget(c.ID)
+		}
+		return
+	}
+	if old != nil && old.Epoch() == c.Epoch && change != machine.ConsumerRestarted {
+		old.Update(c.Config)
+		return
+	}
+	if old != nil {
+		old.Close(runner.CloseSilent)
+		s.outbox.forget(c.ID)
+	}
+	id := runner.Identity{Stream: s.name, Consumer: c.Name, ID: c.ID, Epoch: c.Epoch}
+	r := runner.New(s.env, s.node.sched, id, c.Config, runnerState(c))
+	s.runners[c.ID] = r
+	r.Wake()
+}
+
+// runnerState is the part of a consumer's state that a runner starts from.
+func runnerState(c *consumer.Consumer) runner.State {
+	st := runner.State{
+		Delivered: runner.SeqPair(c.Delivered), AckFloor: runner.SeqPair(c.AckFloor),
+		Ticket: c.Ticket, LastPerSubject: c.LastPerSubject,
+	}
+	c.AscendPending(0, func(p consumer.Pending) bool {
+		st.Pending = append(st.Pending, runner.PendingMsg{Stream: p.Seq, Consumer: p.ConsumerSeq, Deliveries: uint64(p.Deliveries), Time: p.Time})
+		return true
+	})
+	return st
+}
+
+func (s *Stream) dropRunner(c *consumer.Consumer) {
+	s.runMu.Lock()
+	defer s.runMu.Unlock()
+	if r := s.runners[c.ID]; r != nil {
+		r.Close(runner.CloseDeleted)
+		delete(s.runners, c.ID)
+	}
+	s.outbox.forget(c.ID)
+}
+
+func (s *Stream) stopRunners(reason runner.CloseReason) {
+	s.runMu.Lock()
+	defer s.runMu.Unlock()
+	for id, r := range s.runners {
+		r.Close(reason)
+		s.outbox.forget(id)
+	}
+	clear(s.runners)
+}
+
+// wakeRunners tells runners of new messages, and all of them when messages went.
+func (s *Stream) wakeRunners(stored map[uint64]struct{}, trimmed bool) {
+	if len(stored) == 0 && !trimmed {
+		return
+	}
+	s.runMu.Lock()
+	defer s.runMu.Unlock()
+	if trimmed {
+		for _, r := range s.runners {
+			r.Stored()
+		}
+		return
+	}
+	for id := range stored {
+		if r := s.runners[id]; r != nil {
+			r.Stored()
+		}
+	}
+}
+
+// wakeAll makes every runner look at its situation again.
+func (s *Stream) wakeAll() {
+	s.runMu.Lock()
+	defer s.runMu.Unlock()
+	for _, r := range s.runners {
+		r.Wake()
+	}
+}

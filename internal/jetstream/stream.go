@@ -1,0 +1,257 @@
+package jetstream
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weir/internal/account"
+	"weir/internal/base"
+	"weir/internal/machine"
+	"weir/internal/meta"
+	"weir/internal/msgstore"
+	"weir/internal/rafthost"
+	"weir/internal/runner"
+)
+
+// Stream is this node's replica of a stream's Raft group: the state machine of
+// the stream and its consumers over its store, the ingest while it leads, and
+// the runners of the consumers that it was appointed to.
+type Stream struct {
+	node    *Node
+	acc     *account.Account
+	account string
+	name    string
+	id      base.GroupID
+	replica base.ReplicaID
+	memory  bool
+
+	store *msgstore.Store
+	group *rafthost.Group // set once, before anything runs
+
+	// mu keeps Apply out while the machine is read on another goroutine.
+	mu      sync.RWMutex
+	machine *machine.Machine
+
+	assignment atomic.Pointer[meta.Assignment]
+	lead       atomic.Pointer[rafthost.LeaderInfo]
+	leadSince  atomic.Int64 // unix ns
+	members    atomic.Pointer[members]
+	failure    atomic.Pointer[error] // why the replica stopped
+
+	requests *waiters[machine.Reply]
+	ingest   ingest
+	outbox   outbox
+	deltas   deltaQueue
+	after    aftermath // of the entries being applied; apply worker only
+
+	runMu   sync.Mutex
+	runners map[uint64]*runner.Runner // by consumer ID
+	env     *runner.Env
+	closed  bool
+
+	duty duty
+}
+
+// members are the voters and learners of a group.
+type members struct{ voters, learners []base.Replica }
+
+// duty is what the reconciler remembers of a stream from turn to turn.
+type duty struct {
+	mu sync.Mutex
+	// origins wait for the answer to a create or update.
+	origins []pendingOrigin
+	busy    bool      // a reconcile is under way
+	again   bool      // another one is wanted
+	expire  time.Time // for when an expiry is scheduled
+	timer   base.Timer
+}
+
+type pendingOrigin struct {
+	created bool
+	origin  meta.Origin
+}
+
+var _ rafthost.Machine = (*Stream)(nil)
+
+// openStream opens the replica that a names for this node and starts its group.
+func (n *Node) openStream(a *meta.Assignment, r base.Replica, initial []base.Replica, campaign bool) (*Stream, error) {
+	acc := n.cfg.Accounts.Account(a.Account)
+	if acc == nil {
+		return nil, fmt.Errorf("account %q is not configured", a.Account)
+	}
+	s := &Stream{
+		node: n, acc: acc, account: a.Account, name: a.Name, id: a.Group, replica: r.ID,
+		memory:  a.Config.Storage == "memory",
+		runners: make(map[uint64]*runner.Runner),
+	}
+	s.assignment.Store(a)
+	s.lead.Store(&rafthost.LeaderInfo{})
+	s.members.Store(&members{})
+	s.requests = newWaiters[machine.Reply](n.cfg.Clock)
+	s.ingest.init(s)
+	s.outbox.init(s)
+	s.deltas.s = s
+	store, err := n.db(s.memory).Store(a.Group, r.ID)
+	if err != nil {
+		return nil, fmt.Errorf("open store of stream %s: %w", a.Name, err)
+	}
+	s.store = store
+	s.env = s.runnerEnv()
+	if err := s.load(); err != nil {
+		return nil, err
+	}
+	s.group, err = n.host.Open(rafthost.GroupConfig{
+		ID: a.Group, Replica: r.ID, Members: initial, Memory: s.memory, Machine: s, Campaign: campaign,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open group of stream %s: %w", a.Name, err)
+	}
+	return s, nil
+}
+
+// load builds the machine from what stands in the store.
+func (s *Stream) load() error {
+	m, err := machine.New(s.store, s.replica)
+	if err != nil {
+		return fmt.Errorf("load stream %s: %w", s.name, err)
+	}
+	s.mu.Lock()
+	s.machine = m
+	s.mu.Unlock()
+	return nil
+}
+
+// Name is the stream's name within its account.
+func (s *Stream) Name() string { return s.name }
+
+// Account is the name of the account.
+func (s *Stream) Account() string { return s.account }
+
+// Store is the read side of the stream's messages on this node.
+func (s *Stream) Store() *msgstore.Store { return s.store }
+
+// Group is the stream's Raft group.
+func (s *Stream) Group() *rafthost.Group { return s.group }
+
+// Assignment is what should be of the stream, as this node last heard.
+func (s *Stream) Assignment() *meta.Assignment { return s.assignment.Load() }
+
+// View calls read with the machine while nothing is applied to it. read must not
+// keep the machine, nor block.
+func (s *Stream) View(read func(*machine.Machine)) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	read(s.machine)
+}
+
+// Leads tells whether this replica leads the group and has applied all that came
+// before its term.
+func (s *Stream) Leads() bool {
+	l := s.lead.Load()
+	return l.Self && l.Ready
+}
+
+// LeaderNode is the node of the leader; 0 when none is known.
+func (s *Stream) LeaderNode() base.NodeID { return s.lead.Load().LeaderNode }
+
+// Ready tells that the stream was made and takes requests here.
+func (s *Stream) Ready() bool {
+	if !s.Leads() {
+		return false
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.machine.Exists()
+}
+
+// Propose proposes a command and waits for its result.
+func (s *Stream) Propose(ctx context.Context, c machine.Command) (machine.Reply, error) {
+	return s.requests.propose(ctx, s.node.cfg.Clock.Now(), s.group.Propose, func(seq uint64) []byte {
+		return machine.Append(nil, machine.Origin{Proposer: s.replica, Seq: seq}, c)
+	})
+}
+
+// Applied is the index up to which the store stands.
+func (s *Stream) Applied() uint64 { return s.store.Applied() }
+
+// Snapshot returns an image of the store as of the last Apply.
+func (s *Stream) Snapshot() (rafthost.Snapshot, error) { return s.store.Snapshot() }
+
+// Restore replaces the store by an image and loads the machine anew.
+func (s *Stream) Restore(index uint64, r io.Reader) error {
+	s.stopRunners(runner.CloseLeadership)
+	if err := s.store.Restore(r); err != nil {
+		return err
+	}
+	base.Assert(s.store.Applied() == index, "image of %s stands at %d, not %d", s.name, s.store.Applied(), index)
+	if err := s.load(); err != nil {
+		return err
+	}
+	s.syncRunners()
+	return nil
+}
+
+// LeaderChange notes who leads and sets the reconciler to work.
+func (s *Stream) LeaderChange(l rafthost.LeaderInfo) {
+	before := s.lead.Swap(&l)
+	if before.Leader != l.Leader || before.Term != l.Term {
+		s.leadSince.Store(s.node.cfg.Clock.Now().UnixNano())
+	}
+	if before.Self && !l.Self {
+		s.ingest.stop()
+		s.requests.fail(s.node.cfg.Clock.Now(), errLostLeadership)
+		s.deltas.clear()
+	}
+	if l.Self && l.Ready && !(before.Self && before.Ready) {
+		s.node.leaderElected(s)
+	}
+	s.outbox.resend()
+	s.node.reconcile(s)
+}
+
+// MembersChange notes the group's members.
+func (s *Stream) MembersChange(voters, learners []base.Replica) {
+	s.members.Store(&members{voters: voters, learners: learners})
+	s.node.reconcile(s)
+}
+
+// Stopped says that this replica failed. It never serves what it has any more;
+// the meta group is asked for a fresh one.
+func (s *Stream) Stopped(err error) {
+	s.failure.Store(&err)
+	s.node.cfg.Logger.Errorf("JetStream replica of %s > %s stopped: %v", s.account, s.name, err)
+	s.ingest.stop()
+	s.stopRunners(runner.CloseSilent)
+	s.node.replicaFailed(s, err)
+}
+
+// Failure is why the replica stopped; nil while it works.
+func (s *Stream) Failure() error {
+	if p := s.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// close ends the replica's work on this node. The store is left as it is.
+func (s *Stream) close(reason runner.CloseReason) {
+	s.runMu.Lock()
+	s.closed = true
+	s.runMu.Unlock()
+	s.ingest.stop()
+	s.stopRunners(reason)
+	s.duty.stop()
+	s.requests.fail(s.node.cfg.Clock.Now().Add(time.Hour), errLostLeadership)
+}
+
+func (d *duty) stop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+}

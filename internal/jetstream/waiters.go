@@ -1,0 +1,96 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"weir/internal/base"
+)
+
+// proposalTimeout is how long a proposal may go without being applied before
+// its waiter is told that nobody knows.
+const proposalTimeout = 10 * time.Second
+
+var (
+	errLostLeadership = errors.New("leadership was lost while the request was under way")
+	errProposalTime   = errors.New("the group did not commit in time")
+)
+
+// waiters matches the results of applied commands to who proposed them on this
+// node. Commands carry the proposer's replica and a number of its choice; numbers
+// are unique within a replica's lifetime as they start from the clock.
+type waiters[R any] struct {
+	mu   sync.Mutex
+	next uint64
+	wait map[uint64]waiter[R]
+}
+
+type waiter[R any] struct {
+	done  func(R, error) // called once, not under the lock
+	since time.Time
+}
+
+func newWaiters[R any](clock base.Clock) *waiters[R] {
+	return &waiters[R]{next: uint64(clock.Now().UnixNano()), wait: make(map[uint64]waiter[R])}
+}
+
+// add registers done and returns the number for the command.
+func (w *waiters[R]) add(now time.Time, done func(R, error)) uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.next++
+	w.wait[w.next] = waiter[R]{done, now}
+	return w.next
+}
+
+// take removes the waiter of a command; nil when there is none (any more).
+func (w *waiters[R]) take(seq uint64) func(R, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d := w.wait[seq].done
+	delete(w.wait, seq)
+	return d
+}
+
+// fail ends all waiters that began before a time.
+func (w *waiters[R]) fail(before time.Time, err error) {
+	var ended []func(R, error)
+	w.mu.Lock()
+	for seq, x := range w.wait {
+		if x.since.Before(before) {
+			ended = append(ended, x.done)
+			delete(w.wait, seq)
+		}
+	}
+	w.mu.Unlock()
+	for _, done := range ended {
+		var zero R
+		done(zero, err)
+	}
+}
+
+// propose registers a waiter, proposes what encode makes of its number and
+// waits for the result.
+func (w *waiters[R]) propose(ctx context.Context, now time.Time, propose func([]byte) error, encode func(seq uint64) []byte) (R, error) {
+	type result struct {
+		r   R
+		err error
+	}
+	ch := make(chan result, 1)
+	seq := w.add(now, func(r R, err error) { ch <- result{r, err} })
+	if err := propose(encode(seq)); err != nil {
+		w.take(seq)
+		var zero R
+		return zero, err
+	}
+	select {
+	case r := <-ch:
+		return r.r, r.err
+	case <-ctx.Done():
+		w.take(seq)
+		var zero R
+		return zero, errors.Join(errProposalTime, ctx.Err())
+	}
+}

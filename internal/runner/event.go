@@ -1,0 +1,22 @@
+package runner
+
+// EventKind names an advisory or metric about a consumer.
+type EventKind byte
+
+// The kinds of Event.
+const (
+	EventNak           EventKind = 1
+	EventTerminated    EventKind = 2
+	EventMaxDeliveries EventKind = 3
+	EventAckSample     EventKind = 4
+)
+
+// Event is something that happened to a delivered message and that the outside is
+// told of. The environment dresses it as the document of the schemas.
+type Event struct {
+	Kind             EventKind
+	Stream, Consumer uint64 // sequences
+	Deliveries       uint64
+	Delay            int64 // ns from delivery to ack
+	Reason           string
+}

@@ -1,0 +1,190 @@
+package runner
+
+import (
+	"container/heap"
+	"sync"
+	"time"
+
+	"weir/internal/base"
+)
+
+// Scheduler runs runners on a few goroutines and wakes them at their deadlines.
+// A runner that has nothing to do costs it nothing.
+type Scheduler struct {
+	clock base.Clock
+
+	mu     sync.Mutex
+	cond   *sync.Cond
+	queue  []*Runner // ready, each at most once
+	busy   int       // workers that run a runner
+	idle   *sync.Cond
+	timers timerHeap
+	timer  base.Timer
+	armed  time.Time // when timer goes off; zero: not armed
+	closed bool
+	done   sync.WaitGroup
+}
+
+// runState says where a runner stands with its scheduler.
+type runState struct {
+	queued  bool // in queue
+	running bool // on a worker
+	again   bool // woken while running
+	timer   int  // index in timers + 1; 0: none
+	at      time.Time
+}
+
+// NewScheduler starts workers goroutines.
+func NewScheduler(clock base.Clock, workers int) *Scheduler {
+	s := &Scheduler{clock: clock}
+	s.cond, s.idle = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
+	s.done.Add(workers)
+	for range workers {
+		go s.work()
+	}
+	return s
+}
+
+// Stop ends the workers after the turns that they are in.
+func (s *Scheduler) Stop() {
+	s.mu.Lock()
+	s.closed = true
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.cond.Broadcast()
+	s.idle.Broadcast()
+	s.mu.Unlock()
+	s.done.Wait()
+}
+
+func (s *Scheduler) wake(r *Runner) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wakeLocked(r)
+}
+
+func (s *Scheduler) wakeLocked(r *Runner) {
+	switch {
+	case r.run.running:
+		r.run.again = true
+	case !r.run.queued:
+		r.run.queued = true
+		s.queue = append(s.queue, r)
+		s.cond.Signal()
+	}
+}
+
+func (s *Scheduler) work() {
+	defer s.done.Done()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		for len(s.queue) == 0 && !s.closed {
+			s.cond.Wait()
+		}
+		if s.closed {
+			return
+		}
+		r := s.queue[0]
+		s.queue[0] = nil
+		s.queue = s.queue[1:]
+		r.run.queued, r.run.running, r.run.again = false, true, false
+		s.busy++
+		s.mu.Unlock()
+		more := r.step()
+		s.mu.Lock()
+		s.busy--
+		r.run.running = false
+		if more || r.run.again {
+			s.wakeLocked(r)
+		}
+		if len(s.queue) == 0 && s.busy == 0 {
+			s.idle.Broadcast()
+		}
+	}
+}
+
+// at asks for r to be woken at t; the zero time takes back an earlier wish.
+func (s *Scheduler) at(r *Runner, t time.Time) {
+	if t.Equal(r.timer) {
+		return
+	}
+	r.timer = t
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case t.IsZero() && r.run.timer > 0:
+		heap.Remove(&s.timers, r.run.timer-1)
+	case t.IsZero():
+	case r.run.timer > 0:
+		r.run.at = t
+		heap.Fix(&s.timers, r.run.timer-1)
+	default:
+		r.run.at = t
+		heap.Push(&s.timers, r)
+	}
+	s.armLocked()
+}
+
+// armLocked sets the clock's timer for the earliest deadline.
+func (s *Scheduler) armLocked() {
+	if len(s.timers) == 0 || s.closed {
+		return
+	}
+	first := s.timers[0].run.at
+	if !s.armed.IsZero() && !first.Before(s.armed) {
+		return
+	}
+	s.armed = first
+	d := max(first.Sub(s.clock.Now()), 0)
+	if s.timer == nil {
+		s.timer = s.clock.AfterFunc(d, s.fire)
+		return
+	}
+	s.timer.Reset(d)
+}
+
+func (s *Scheduler) fire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.armed = time.Time{}
+	now := s.clock.Now()
+	for len(s.timers) > 0 && !s.timers[0].run.at.After(now) {
+		r := heap.Pop(&s.timers).(*Runner)
+		s.wakeLocked(r)
+	}
+	s.armLocked()
+}
+
+// timerHeap orders runners by their deadlines.
+type timerHeap []*Runner
+
+func (h timerHeap) Len() int           { return len(h) }
+func (h timerHeap) Less(i, j int) bool { return h[i].run.at.Before(h[j].run.at) }
+func (h timerHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].run.timer, h[j].run.timer = i+1, j+1
+}
+func (h *timerHeap) Push(x any) {
+	r := x.(*Runner)
+	*h = append(*h, r)
+	r.run.timer = len(*h)
+}
+func (h *timerHeap) Pop() any {
+	old := *h
+	r := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	r.run.timer = 0
+	return r
+}
+
+// Drain returns once no runner is ready or running.
+func (s *Scheduler) Drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.closed && (len(s.queue) > 0 || s.busy > 0) {
+		s.idle.Wait()
+	}
+}
