@@ -119,7 +119,7 @@ func TestUsers(t *testing.T) {
 			t.Errorf("%+v: got %v, %v", c.cred, u, err)
 		}
 	}
-	if !r.Required() || !r.NonceRequired() || r.System().Name() != "SYS" || r.Global().JetStream() != nil {
+	if r.Required() || !r.NonceRequired() || r.System().Name() != "SYS" || r.Global().JetStream() != nil {
 		t.Error("registry of two accounts")
 	}
 }

@@ -67,6 +67,7 @@ type registryState struct {
 	single   *User            // of authorization.user and token
 	token    string
 	noAuth   *User // who clients without credentials are; nil: they are refused
+	open     bool  // nobody is configured, so everybody is noAuth
 	required bool  // clients are asked for credentials
 }
 
@@ -195,7 +196,8 @@ func (b *builder) single(global *Account, auth *conf.Authorization) {
 
 func (b *builder) noAuthUser(cfg *conf.Config, global *Account) error {
 	s := b.state
-	s.required = len(s.users) > 0 || len(s.nkeys) > 0 || s.token != ""
+	s.open = len(s.users) == 0 && len(s.nkeys) == 0 && s.token == ""
+	s.required = !s.open && cfg.NoAuthUser == ""
 	if cfg.NoAuthUser != "" {
 		if s.noAuth = s.users[cfg.NoAuthUser]; s.noAuth == nil {
 			s.noAuth = s.nkeys[cfg.NoAuthUser]
@@ -278,7 +280,7 @@ func (r *Registry) Authenticate(c *Credentials) (*User, error) {
 }
 
 func (s *registryState) find(c *Credentials) (*User, error) {
-	if s.noAuth != nil && (!s.required || c.empty()) {
+	if s.noAuth != nil && (s.open || c.empty()) {
 		return s.noAuth, nil
 	}
 	if c.NKey != "" {

@@ -1,6 +1,8 @@
 package conn
 
 import (
+	"time"
+
 	"weir/internal/account"
 	"weir/internal/router"
 	"weir/internal/wire"
@@ -44,9 +46,10 @@ func (c *client) accept(credentials *account.Credentials) error {
 		c.timer.Stop()
 		c.timer = nil
 	}
+	c.timers++
 	c.rtt = c.server.clock.Now().Sub(c.start)
 	if c.reason == "" {
-		c.timer = c.server.clock.AfterFunc(min(firstPing, c.server.cfg().Limits.PingInterval), c.ping)
+		c.pingAfterLocked(min(firstPing, c.server.cfg().Limits.PingInterval))
 	}
 	c.mu.Unlock()
 	c.server.observeConnected(c)
@@ -66,11 +69,16 @@ func (c *client) unauthorized(err error) {
 	c.end(ReasonAuthFailure, errAuthViolation)
 }
 
-// waitForConnect ends the connection unless the client authenticates in time.
+// waitForConnect ends the connection unless the client authenticates in time or,
+// where it need not, answers to PING.
 func (c *client) waitForConnect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.reason != "" || c.connected {
+		return
+	}
+	if !c.server.registry.Required() {
+		c.pingAfterLocked(c.server.cfg().Limits.PingInterval)
 		return
 	}
 	c.timer = c.server.clock.AfterFunc(c.server.cfg().AuthTimeout, func() {
@@ -83,12 +91,18 @@ func (c *client) waitForConnect() {
 	})
 }
 
-// ping runs on the timer: it asks whether an idle client is still there.
-func (c *client) ping() {
+func (c *client) pingAfterLocked(d time.Duration) {
+	series := c.timers
+	c.timer = c.server.clock.AfterFunc(d, func() { c.ping(series) })
+}
+
+// ping runs on the timer: it asks whether an idle client is still there. A timer
+// of an older series was replaced while it fired.
+func (c *client) ping(series int) {
 	limits := &c.server.cfg().Limits
 	now := c.server.clock.Now()
 	c.mu.Lock()
-	if c.reason != "" {
+	if c.reason != "" || c.timers != series {
 		c.mu.Unlock()
 		return
 	}
@@ -99,7 +113,7 @@ func (c *client) ping() {
 		c.end(ReasonStale, errStale)
 		return
 	}
-	c.timer = c.server.clock.AfterFunc(limits.PingInterval, c.ping)
+	c.pingAfterLocked(limits.PingInterval)
 	idle := now.UnixNano()-c.lastActivity.Load() >= int64(limits.PingInterval/2)
 	measured := !c.pinged.IsZero()
 	if measured && !idle {

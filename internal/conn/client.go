@@ -56,6 +56,7 @@ type client struct {
 	subs   map[string]*router.Sub // by sid
 	reason Reason                 // set once, by whoever ends the connection first
 	timer  base.Timer
+	timers int       // series of timer, advanced when CONNECT replaces it
 	pings  int       // unanswered
 	pinged time.Time // when the last PING was queued
 	rtt    time.Duration

@@ -285,6 +285,7 @@ func TestInProcess(t *testing.T) {
 	nc := must[*nats.Conn](t)(nats.Connect("", nats.InProcessServer(h)))
 	defer nc.Close()
 	nc.Subscribe("svc", func(m *nats.Msg) { m.Respond(m.Data) })
+	nc.Flush()
 	if m := must[*nats.Msg](t)(h.connect(t).Request("svc", []byte("x"), patience)); string(m.Data) != "x" {
 		t.Fatal(m)
 	}

@@ -94,6 +94,15 @@ func TestAuthentication(t *testing.T) {
 	}
 }
 
+func TestNoAuthUser(t *testing.T) {
+	cfg := usersConfig()
+	cfg.NoAuthUser = "p"
+	h := startServer(t, cfg, nil)
+	h.raw(t).expect("PUB no.x 0\r\n\r\n", `-ERR 'Permissions Violation for Publish to "no.x"'`)
+	h.raw(t).expect(login("nobody"), "-ERR 'Authorization Violation'", "EOF")
+	h.raw(t).expect(login("a")+"PUB no.x 0\r\n\r\nPING\r\n", "PONG")
+}
+
 func TestNKey(t *testing.T) {
 	kp := must[nkeys.KeyPair](t)(nkeys.CreateUser())
 	pub := must[string](t)(kp.PublicKey())
@@ -126,6 +135,7 @@ func TestStaleConnection(t *testing.T) {
 	if r := h.closedReason(t); r != ReasonStale || h.Stats().StaleConnections != 1 {
 		t.Fatal(r)
 	}
+	h.raw(t).expect("", "PING", "PING", "-ERR 'Stale Connection'", "EOF")
 	alive := h.connect(t)
 	waitFor(t, "a measured round trip", func() bool { return h.Connections()[0].RTT > 0 })
 	if err := alive.Flush(); err != nil {

@@ -20,15 +20,11 @@ var (
 	pingText = []byte(wire.Ping)
 )
 
-// ready has to be passed by every operation but CONNECT: where authentication
-// is needed nothing comes before it.
+// ready has to be passed by every operation but CONNECT: without CONNECT a
+// client is who clients without credentials are, if they are anybody.
 func (c *client) ready() error {
 	if c.connected {
 		return nil
-	}
-	if c.server.registry.Required() {
-		c.unauthorized(account.ErrUnauthorized)
-		return errEnded
 	}
 	return c.accept(&account.Credentials{ConnectionType: c.kind})
 }
