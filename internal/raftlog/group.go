@@ -53,9 +53,11 @@ type Group struct {
 
 	// The rest belongs to the writer goroutine.
 
-	// seq is the number of the last record; anchor the file of the last anchor.
-	seq    uint64
-	anchor *segment
+	// seq is the number of the last record; anchor the file of the last anchor,
+	// anchorNeeds that of the oldest entry that stood before the anchor and that
+	// it counts on, nil without.
+	seq                 uint64
+	anchor, anchorNeeds *segment
 	// epoch and file are those of the last record, for the directories.
 	epoch uint64
 	file  uint64
@@ -439,8 +441,17 @@ func (g *Group) damage(err error) {
 	defer g.mu.Unlock()
 	if g.err == nil {
 		g.err = err
+		g.dropLocked()
 		g.log.opts.Logger.Errorf("raft log of %s/%s: %v", g.key.group, g.key.replica, err)
 	}
+}
+
+// dropLocked lets go of all entries of a replica that has an error.
+func (g *Group) dropLocked() {
+	g.dropTailLocked(len(g.tail))
+	old := g.pinnedLocked()
+	g.runs = nil
+	g.repinLocked(old)
 }
 
 // Remove deletes the replica's log, durably, and waits for that. It must not be
@@ -454,10 +465,7 @@ func (g *Group) Remove() error {
 		return nil
 	}
 	g.err = ErrRemoved
-	g.dropTailLocked(len(g.tail))
-	old := g.pinnedLocked()
-	g.runs = nil
-	g.repinLocked(old)
+	g.dropLocked()
 	closed := !g.log.enqueue(pending{g: g, remove: true, done: func(err error) { done <- err }})
 	g.mu.Unlock()
 	if closed {

@@ -157,6 +157,9 @@ type Log struct {
 	// groupsMu comes before Group.mu.
 	groupsMu sync.RWMutex
 	groups   map[groupKey]*Group
+	// removed are the replicas that were removed. Their ids are never used again:
+	// this is so that a late append does not bring one back.
+	removed map[groupKey]struct{}
 
 	// segments are the files in use, oldest first; the last is written to. The
 	// writer goroutine changes it under segmentsMu.
@@ -198,8 +201,13 @@ func (l *Log) Append(b Batch, done func(error)) {
 	g := l.Group(b.Group, b.Replica)
 	g.mu.Lock()
 	p := pending{g: g, batch: b, size: size, done: done, err: g.err}
-	if g.err == nil {
-		g.extendLocked(&b)
+	select {
+	case <-l.failed:
+		// The writer answers with the error of the log.
+	default:
+		if g.err == nil {
+			g.extendLocked(&b)
+		}
 	}
 	queued := l.enqueue(p)
 	g.mu.Unlock()
@@ -258,6 +266,10 @@ func (l *Log) Group(group base.GroupID, replica base.ReplicaID) *Group {
 	defer l.groupsMu.Unlock()
 	if g = l.groups[key]; g == nil {
 		g = &Group{log: l, key: key}
+		if _, ok := l.removed[key]; ok {
+			g.err = ErrRemoved
+			return g
+		}
 		l.groups[key] = g
 	}
 	return g
@@ -353,7 +365,8 @@ func (l *Log) Stats() Stats {
 	}
 }
 
-// Close writes what waits, stops the writer and releases the directory.
+// Close writes what waits, stops the writer and releases the directory. Nobody
+// may be reading entries any more.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	if l.closed {

@@ -30,7 +30,7 @@ func Open(opts Options) (*Log, error) {
 	l := &Log{
 		opts: opts, fs: fs, lock: lock,
 		wake: make(chan struct{}, 1), failed: make(chan struct{}), stopped: make(chan struct{}),
-		groups: map[groupKey]*Group{},
+		groups: map[groupKey]*Group{}, removed: map[groupKey]struct{}{},
 	}
 	l.room.L = &l.mu
 	w, err := l.recover()
@@ -177,6 +177,7 @@ func (w *writer) takeGroups(s *scanner) {
 		switch err := st.damaged(); {
 		case st.dead:
 			g.err = ErrRemoved
+			w.l.removed[key] = struct{}{}
 		case err != nil:
 			st.lose(err)
 			g.err, g.anchor = err, w.l.segments[0]

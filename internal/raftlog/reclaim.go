@@ -4,7 +4,8 @@ import "fmt"
 
 // reclaimFiles recycles the oldest files as long as there are more than
 // Options.KeepSegments and no group has entries in them. Replicas that are
-// anchored there get a new anchor first.
+// anchored there, or whose anchor counts on entries there, get a new anchor
+// first.
 func (w *writer) reclaimFiles() {
 	for len(w.l.segments) > w.l.opts.KeepSegments && w.l.err == nil {
 		oldest := w.l.segments[0]
@@ -20,7 +21,7 @@ func (w *writer) reclaimFiles() {
 
 func (w *writer) reclaimFile(oldest *segment) error {
 	for _, g := range w.l.allGroups() {
-		if g.anchor == oldest {
+		if g.anchor == oldest || g.anchorNeeds == oldest {
 			if err := w.moveAnchor(g); err != nil {
 				return err
 			}
@@ -52,10 +53,12 @@ func (w *writer) reclaimFile(oldest *segment) error {
 func (w *writer) moveAnchor(g *Group) error {
 	g.mu.Lock()
 	hard, conf, a, err := g.hard, g.conf, anchor{g.writtenBase, g.written}, g.err
+	needs := g.pinnedLocked()
 	g.mu.Unlock()
 	if err := w.reserve(128 + len(conf)); err != nil {
 		return err
 	}
+	// Nothing of g is gathered, so that what holds in the files holds here.
 	begin := w.begin()
 	switch {
 	case err == ErrRemoved:
@@ -68,7 +71,7 @@ func (w *writer) moveAnchor(g *Group) error {
 		w.buf = appendAnchor(w.buf, hard, conf, a)
 		w.end(begin, kindBatch, g)
 	}
-	g.anchor = w.seg
+	g.anchor, g.anchorNeeds = w.seg, needs
 	if len(w.buf) >= maxWrite {
 		w.sync = true
 		w.flush()

@@ -52,7 +52,7 @@ func (st *replicaState) apply(seg *segment, h *header, c *contents) {
 	if h.seq == 1 {
 		st.restart(position{})
 		st.anchored, st.dead, st.broken = true, false, false
-		st.g.anchor = seg
+		st.g.anchor, st.g.anchorNeeds = seg, nil
 	} else if h.seq != st.seq+1 {
 		if st.seq == 0 {
 			st.lose(base.Corruptf("the records before %d are missing", h.seq))
@@ -128,5 +128,5 @@ func (st *replicaState) applyAnchor(seg *segment, a anchor) {
 		g.compactLocked(a.base)
 	}
 	st.anchored, st.why = true, nil
-	g.anchor = seg
+	g.anchor, g.anchorNeeds = seg, g.pinnedLocked()
 }

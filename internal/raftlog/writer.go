@@ -300,12 +300,13 @@ func (w *writer) notePlaced(p *placed) {
 	if p.remove {
 		w.l.groupsMu.Lock()
 		delete(w.l.groups, g.key)
+		w.l.removed[g.key] = struct{}{}
 		w.l.groupsMu.Unlock()
 		w.unlink(g)
 		return
 	}
 	g.mu.Lock()
-	if g.err != ErrRemoved {
+	if g.err == nil {
 		g.wroteLocked(w.seg, p.at, &p.wrote)
 		g.evictLocked(w.l.opts.GroupCacheBytes)
 	}
