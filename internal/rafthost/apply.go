@@ -92,7 +92,11 @@ func (g *Group) runTasks(tasks []applyTask) (rest []applyTask, err error) {
 	a := &g.apply
 	for i := range tasks {
 		t := &tasks[i]
-		if t.stopped == nil && !g.mayApply() {
+		if t.stopped != nil {
+			g.machine.Stopped(t.stopped)
+			return nil, nil
+		}
+		if !g.mayApply() {
 			return nil, nil
 		}
 		if t.entries != nil {
@@ -118,8 +122,6 @@ func (g *Group) runTasks(tasks []applyTask) (rest []applyTask, err error) {
 			if g.suspended() {
 				return tasks[i+1:], nil
 			}
-		case t.stopped != nil:
-			g.machine.Stopped(t.stopped)
 		}
 	}
 	return nil, nil

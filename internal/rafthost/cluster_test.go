@@ -17,6 +17,7 @@ import (
 	"weir/internal/raftlog"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
 // machine is a Machine whose state is the chained hash of what it applied.
@@ -246,6 +247,7 @@ type cluster struct {
 type testNode struct {
 	id       base.NodeID
 	fs       *vfs.MemFS
+	disk     *disk
 	log      *raftlog.Log
 	host     *Host
 	machines map[base.GroupID]*machine
@@ -280,7 +282,8 @@ func (c *cluster) add(id base.NodeID) *testNode {
 func (c *cluster) boot(n *testNode) {
 	c.t.Helper()
 	var err error
-	n.log, err = raftlog.Open(raftlog.Options{FS: n.fs, Dir: "log", SegmentSize: 1 << 20})
+	n.disk = &disk{}
+	n.log, err = raftlog.Open(raftlog.Options{FS: n.disk.wrap(n.fs), Dir: "log", SegmentSize: 1 << 20})
 	c.must(err)
 	o := Options{
 		Node: n.id, FileLog: n.log, Transport: port{c.net, n.id}, Workers: 2, ApplyWorkers: 2,
@@ -295,6 +298,38 @@ func (c *cluster) boot(n *testNode) {
 	c.net.mu.Lock()
 	c.net.hosts[n.id] = n.host
 	c.net.mu.Unlock()
+}
+
+// disk can get stuck: no sync returns before it is let go.
+type disk struct {
+	mu    sync.Mutex
+	stuck chan struct{}
+}
+
+func (d *disk) wrap(fs vfs.FS) vfs.FS {
+	return errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		switch op.Kind {
+		case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+			d.mu.Lock()
+			wait := d.stuck
+			d.mu.Unlock()
+			if wait != nil {
+				<-wait
+			}
+		}
+		return nil
+	}))
+}
+
+func (d *disk) stick(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if on {
+		d.stuck = make(chan struct{})
+	} else if d.stuck != nil {
+		close(d.stuck)
+		d.stuck = nil
+	}
 }
 
 // crash stops a node; what was not synced is gone.
@@ -503,5 +538,9 @@ type testLogger struct {
 func (l testLogger) Noticef(f string, a ...any) { l.t.Logf("%v: "+f, append([]any{l.node}, a...)...) }
 func (l testLogger) Warnf(f string, a ...any)   { l.Noticef(f, a...) }
 func (l testLogger) Errorf(f string, a ...any)  { l.Noticef(f, a...) }
-func (l testLogger) Debugf(f string, a ...any) { if testing.Verbose() { l.Noticef(time.Now().Format("05.000 ")+f, a...) } }
+func (l testLogger) Debugf(f string, a ...any) {
+	if testing.Verbose() {
+		l.Noticef(time.Now().Format("05.000 ")+f, a...)
+	}
+}
 func (l testLogger) Tracef(f string, a ...any) { l.Debugf(f, a...) }

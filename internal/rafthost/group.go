@@ -297,6 +297,7 @@ func (g *Group) fail(err error) {
 	}
 	g.err = fmt.Errorf("%w: %w", ErrStopped, err)
 	g.waits.fail(g.err)
+	g.leader = LeaderInfo{Term: g.leader.Term}
 	g.in = inbox{}
 	g.tasks = []applyTask{{stopped: err}}
 	g.scheduleApplyLocked()

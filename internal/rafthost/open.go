@@ -92,6 +92,7 @@ func (h *Host) Open(c GroupConfig) (*Group, error) {
 	}
 	fresh, err := g.start(c)
 	if err := h.settle(g, err); err != nil {
+		g.shut(err)
 		return nil, fmt.Errorf("open replica %v of %v: %w", c.Replica, c.ID, err)
 	}
 	h.setAwake(g, true)
@@ -139,6 +140,8 @@ func (h *Host) settle(g *Group, err error) error {
 // start brings log and machine together and makes the RawNode. It tells whether
 // the group is new.
 func (g *Group) start(c GroupConfig) (fresh bool, err error) {
+	g.raftMu.Lock() // the log's first answers must find a RawNode
+	defer g.raftMu.Unlock()
 	defer g.recovered(&err)
 	g.storage = &storage{Group: g.log, g: g, hard: g.log.HardState()}
 	mark, err := g.log.ConfState()

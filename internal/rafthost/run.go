@@ -30,8 +30,9 @@ type raftState struct {
 	incoming *image
 
 	quiesced bool
-	idle     int // ticks since something happened
-	grace    int // ticks to leave out after waking as leader
+	offer    sleepOffer // of the leader, to be looked at after this run
+	idle     int        // ticks since something happened
+	grace    int        // ticks to leave out after waking as leader
 	ticks    uint64
 	heard    map[uint64]uint64 // replica → ticks when last heard from
 
@@ -127,6 +128,9 @@ func (g *Group) digest(w *worker) (err error) {
 	g.raftMu.Lock()
 	defer g.raftMu.Unlock()
 	defer g.recovered(&err)
+	if g.node.rn == nil {
+		return nil // Open failed
+	}
 	in := &w.in
 	for _, m := range in.messages {
 		g.step(m, w)
@@ -138,11 +142,15 @@ func (g *Group) digest(w *worker) (err error) {
 		g.propose(in.proposals)
 	}
 	for range in.ticks {
-		g.doTick(w)
+		g.doTick()
 	}
 	g.pursueChange()
 	g.pursueReads()
-	return g.drain(w)
+	if err := g.drain(w); err != nil {
+		return err
+	}
+	g.maybeSleep(w)
+	return nil
 }
 
 // recovered turns a panic of the raft library, or the library's answer to an

@@ -17,7 +17,7 @@ import (
 // others. Any message that says something new, a proposal, a read, or news about
 // a member's node wakes a replica.
 
-func (g *Group) doTick(w *worker) {
+func (g *Group) doTick() {
 	n := &g.node
 	n.ticks++
 	if n.quiesced {
@@ -29,7 +29,13 @@ func (g *Group) doTick(w *worker) {
 	}
 	n.rn.Tick()
 	n.idle++
-	if limit := g.h.o.QuiesceTicks; limit >= 0 && n.idle >= limit && g.canSleep() {
+}
+
+// maybeSleep comes after everything else that a run had to do.
+func (g *Group) maybeSleep(w *worker) {
+	g.acceptOffer()
+	limit := g.h.o.QuiesceTicks
+	if limit >= 0 && g.node.idle >= limit && !g.node.quiesced && g.canSleep() {
 		g.sleep(w)
 	}
 }
@@ -84,15 +90,26 @@ func (h *Host) handleQuiesce(id base.GroupID, to base.ReplicaID, d *decoder) {
 	if d.err != nil || g == nil || g.replica != to {
 		return
 	}
-	g.control(func() {
-		n := &g.node
-		st := n.rn.BasicStatus()
-		if st.RaftState == raft.StateFollower && st.Lead == leader && st.GetTerm() == term && st.GetCommit() == index &&
-			n.campaigns == 0 && !n.rn.HasReady() && !h.nodeDown(g.members.nodes[base.ReplicaID(leader)]) {
-			n.quiesced = true
-			h.setAwake(g, false)
-		}
-	})
+	g.control(func() { g.node.offer = sleepOffer{leader, term, index} })
+}
+
+// sleepOffer is a leader's word that everybody has everything up to index.
+type sleepOffer struct{ leader, term, index uint64 }
+
+// acceptOffer follows the leader to sleep, if this replica agrees with it.
+func (g *Group) acceptOffer() {
+	n := &g.node
+	o := n.offer
+	n.offer = sleepOffer{}
+	if o.leader == 0 || n.quiesced || n.campaigns > 0 || n.rn.HasReady() {
+		return
+	}
+	st := n.rn.BasicStatus()
+	if st.RaftState == raft.StateFollower && st.Lead == o.leader && st.GetTerm() == o.term && st.GetCommit() == o.index &&
+		!g.h.nodeDown(g.address(base.ReplicaID(o.leader))) {
+		n.quiesced = true
+		g.h.setAwake(g, false)
+	}
 }
 
 // wakes tells whether a message says something that a sleeping replica does not

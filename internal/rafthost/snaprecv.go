@@ -23,7 +23,12 @@ func (h *Host) handleSnapBegin(from base.NodeID, id base.GroupID, to base.Replic
 		return // the chunks that follow are answered with failure
 	}
 	s.group = g
-	if !s.image.members.has(to) || s.image.index <= g.applied.Load() {
+	if !s.image.members.has(to) {
+		return
+	}
+	if s.image.index <= g.applied.Load() {
+		// The leader does not know how far we are; Raft's answer tells it.
+		g.control(func() { g.stepSnapshot(s) })
 		return
 	}
 	if !h.streams.add(s, h.o.MaxSnapshots) {
@@ -150,13 +155,14 @@ func (s *stream) failed() error {
 	return s.err
 }
 
-// stepSnapshot tells Raft that the state stands at the image. In whatever term
-// Raft is by now, the image is of committed entries: it is passed on as if the
-// present leader had sent it.
+// stepSnapshot tells Raft that the state stands at the image or beyond. In
+// whatever term Raft is by now, the image is of committed entries: it is passed on
+// as if the present leader had sent it. Where the log has it all, Raft answers how
+// far it is and leaves the log alone.
 func (g *Group) stepSnapshot(s *stream) {
 	g.wake()
 	st := g.node.rn.BasicStatus()
-	if st.RaftState == raft.StateLeader || st.GetCommit() >= s.image.index {
+	if st.RaftState == raft.StateLeader {
 		return // its log has it all
 	}
 	from, term := uint64(s.remote), s.term
