@@ -47,6 +47,8 @@ type Consumer struct {
 type state struct {
 	Delivered Pair
 	AckFloor  Pair
+	// Skipped: up to this stream sequence there is nothing more to deliver, though it is above Delivered.Stream.
+	Skipped uint64
 	// LastDelivered and LastAcked are the times of the last activity, unix ns; 0 is never.
 	LastDelivered int64
 	LastAcked     int64
@@ -55,10 +57,10 @@ type state struct {
 	Ticket        uint64 // number of the last delta applied in Epoch
 }
 
-// New makes a consumer that starts with the message start. cfg has passed Check.
-func New(id uint64, cfg api.ConsumerConfig, created int64, start uint64) *Consumer {
+// New makes a consumer that starts with the message start. cfg has passed Check; spans is the stream's.
+func New(id uint64, cfg api.ConsumerConfig, created int64, start uint64, spans *Spans) *Consumer {
 	base.Assert(cfg.Name != "" && start > 0, "consumer %q starts at %d", cfg.Name, start)
-	c := &Consumer{ID: id, Created: time.Unix(0, created).UTC()}
+	c := &Consumer{ID: id, Created: time.Unix(0, created).UTC(), pending: pendingSet{shared: spans}}
 	c.setConfig(cfg)
 	c.Delivered.Stream = start - 1
 	c.AckFloor.Stream = start - 1
@@ -71,8 +73,15 @@ func (c *Consumer) setConfig(cfg api.ConsumerConfig) {
 	c.Filter = subject.NewFilter(cfg.Filters()...)
 }
 
-// Update replaces the configuration.
-func (c *Consumer) Update(cfg api.ConsumerConfig) { c.setConfig(cfg) }
+// Update replaces the configuration. New filters may match what was skipped.
+func (c *Consumer) Update(cfg api.ConsumerConfig) {
+	c.setConfig(cfg)
+	c.Skipped = 0
+	c.headerDirty = true
+}
+
+// Position is the stream sequence up to which there is nothing new to deliver.
+func (c *Consumer) Position() uint64 { return max(c.Delivered.Stream, c.Skipped) }
 
 // Acks tells whether deliveries wait for an ack.
 func (c *Consumer) Acks() bool { return c.Config.AckPolicy != api.AckNone }
@@ -152,11 +161,6 @@ func (a *opApplier) deliver(time int64, consumerSeq, seq uint64) {
 	if seq <= a.Delivered.Stream {
 		return
 	}
-	idle := a.pending.n == 0
-	if idle && a.AckFloor.Stream < seq-1 {
-		// Everything between was not for this consumer.
-		a.AckFloor.Stream = max(a.AckFloor.Stream, a.Delivered.Stream)
-	}
 	a.Delivered.Stream = seq
 	if a.Config.AckPolicy == api.AckNone {
 		a.AckFloor = a.Delivered
@@ -177,6 +181,9 @@ func (a *opApplier) redeliver(time int64, consumerSeq, seq uint64, deliveries ui
 		a.redelivered++
 	}
 	p.Deliveries, p.Time = max(p.Deliveries, deliveries), time
+	if a.Config.AckPolicy == api.AckAll {
+		p.ConsumerSeq = consumerSeq
+	}
 }
 
 func (a *opApplier) ack(seq uint64) {
@@ -222,12 +229,7 @@ func (a *opApplier) touch(seq uint64, time int64) {
 	}
 }
 
-func (a *opApplier) skip(seq uint64) {
-	a.Delivered.Stream = max(a.Delivered.Stream, seq)
-	if a.pending.n == 0 {
-		a.AckFloor.Stream = a.Delivered.Stream
-	}
-}
+func (a *opApplier) skip(seq uint64) { a.Skipped = max(a.Skipped, seq) }
 
 func (a *opApplier) exceeded(seq uint64) {
 	first := a.pending.first()
@@ -265,37 +267,38 @@ func (a *opApplier) raiseFloor() {
 	a.AckFloor = Pair{max(a.AckFloor.Consumer, p.ConsumerSeq-1), max(a.AckFloor.Stream, p.Seq-1)}
 }
 
-// Purged follows a purge of the stream: messages below a sequence are gone.
-func (c *Consumer) Purged(below uint64) {
-	if c.AckFloor.Stream+1 >= below {
-		return
+// Purged follows a purge of the stream: messages below first are gone. It tells whether that changed anything.
+func (c *Consumer) Purged(first uint64) bool {
+	if c.AckFloor.Stream+1 >= first {
+		return false
 	}
 	a := (*opApplier)(c)
-	a.pending.removeBelow(below, a.forget)
-	if c.Delivered.Stream+1 < below {
-		c.Delivered.Stream = below - 1
-	}
+	a.pending.removeBelow(first, a.forget)
+	c.Delivered.Stream = max(c.Delivered.Stream, first-1)
 	if a.pending.n == 0 {
-		c.AckFloor = Pair{c.Delivered.Consumer, max(c.AckFloor.Stream, c.Delivered.Stream)}
+		c.AckFloor = c.Delivered
 	} else {
 		a.raiseFloor()
 	}
 	c.headerDirty = true
+	return true
 }
 
-// Removed follows the removal of one message: it needs no ack any more.
-func (c *Consumer) Removed(seq uint64) {
-	if c.pending.get(seq) != nil {
-		(*opApplier)(c).exceeded(seq)
-		c.headerDirty = true
+// Removed follows the removal of one message, which then needs no ack any more; true when it did.
+func (c *Consumer) Removed(seq uint64) bool {
+	if c.pending.get(seq) == nil {
+		return false
 	}
+	(*opApplier)(c).exceeded(seq)
+	c.headerDirty = true
+	return true
 }
 
 // Reset starts over with the message start: nothing is delivered or pending.
 func (c *Consumer) Reset(start uint64) {
 	a := (*opApplier)(c)
 	a.pending.removeBelow(^uint64(0), a.forget)
-	c.Delivered = Pair{Stream: start - 1}
+	c.Delivered, c.Skipped = Pair{Stream: start - 1}, 0
 	c.AckFloor = Pair{Stream: start - 1}
 	c.headerDirty = true
 }

@@ -11,9 +11,27 @@ import (
 // Pending is a message that was delivered and waits for its ack.
 type Pending struct {
 	Seq         uint64 // in the stream
-	ConsumerSeq uint64 // of its first delivery
+	ConsumerSeq uint64 // of its first delivery; of its last where an ack is for all before it
 	Time        int64  // ack wait counts from here, unix ns
 	Deliveries  uint32 // from 1
+}
+
+// Spans counts, for each span of stream sequences, the consumers that may have something pending there. A stream has one, so
+// that the removal of a message that nobody waits for costs one look.
+type Spans struct{ users map[uint64]int }
+
+// NewSpans returns an empty count.
+func NewSpans() *Spans { return &Spans{users: map[uint64]int{}} }
+
+// Used tells whether a consumer may wait for the ack of a message.
+func (s *Spans) Used(seq uint64) bool { return s.users[chunkBase(seq)] > 0 }
+
+func (s *Spans) add(base uint64) { s.users[base]++ }
+
+func (s *Spans) drop(base uint64) {
+	if s.users[base]--; s.users[base] == 0 {
+		delete(s.users, base)
+	}
 }
 
 // chunkSpan is the number of stream sequences that share a chunk, and so a key.
@@ -22,6 +40,7 @@ const chunkSpan = 64
 // pendingSet holds the pending messages in order of stream sequence, in chunks of neighbouring sequences. A chunk is stored
 // under one key, so a batch of deliveries or acks rewrites a few keys. Chunks that become empty stay until flush.
 type pendingSet struct {
+	shared *Spans
 	chunks []*chunk // by base
 	head   int      // chunks before it are empty
 	n      int
@@ -96,6 +115,7 @@ func (s *pendingSet) put(p Pending) {
 	i, ok := s.position(b)
 	if !ok {
 		s.chunks = slices.Insert(s.chunks, i, &chunk{base: b})
+		s.shared.add(b)
 	}
 	s.head = min(s.head, i)
 	c := s.chunks[i]
@@ -181,7 +201,12 @@ func (s *pendingSet) flush(save func(base uint64, entries []Pending) error) erro
 	}
 	s.dirty = s.dirty[:0]
 	if emptied {
-		s.chunks = slices.DeleteFunc(s.chunks, func(c *chunk) bool { return len(c.entries) == 0 })
+		s.chunks = slices.DeleteFunc(s.chunks, func(c *chunk) bool {
+			if len(c.entries) == 0 {
+				s.shared.drop(c.base)
+			}
+			return len(c.entries) == 0
+		})
 		s.head = 0
 	}
 	return nil

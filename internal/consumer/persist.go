@@ -71,6 +71,7 @@ func (c *Consumer) Erase(keys Keys) error {
 		return err
 	}
 	for _, chunk := range c.pending.chunks {
+		c.pending.shared.drop(chunk.base)
 		if err := keys.Unset(binary.BigEndian.AppendUint64(c.key(keyPending), chunk.base)); err != nil {
 			return err
 		}
@@ -83,7 +84,7 @@ func (c *Consumer) Erase(keys Keys) error {
 
 func (s *state) append(dst []byte) []byte {
 	for _, v := range []uint64{s.Delivered.Consumer, s.Delivered.Stream, s.AckFloor.Consumer, s.AckFloor.Stream,
-		uint64(s.Runner), s.Epoch, s.Ticket} {
+		s.Skipped, uint64(s.Runner), s.Epoch, s.Ticket} {
 		dst = binary.AppendUvarint(dst, v)
 	}
 	dst = binary.AppendVarint(dst, s.LastDelivered)
@@ -97,15 +98,16 @@ func decodeState(value []byte) (s state, ok bool) {
 	}
 	s.Delivered = Pair{r.uvarint(), r.uvarint()}
 	s.AckFloor = Pair{r.uvarint(), r.uvarint()}
+	s.Skipped = r.uvarint()
 	s.Runner = base.ReplicaID(r.uvarint())
 	s.Epoch, s.Ticket = r.uvarint(), r.uvarint()
 	s.LastDelivered, s.LastAcked = r.varint(), r.varint()
 	return s, r.done()
 }
 
-// Load reads all consumers that stand in keys, in order of ID.
-func Load(keys Keys) ([]*Consumer, error) {
-	l := loader{byID: map[uint64]*Consumer{}}
+// Load reads all consumers that stand in keys, in order of ID. spans is the stream's.
+func Load(keys Keys, spans *Spans) ([]*Consumer, error) {
+	l := loader{spans: spans, byID: map[uint64]*Consumer{}}
 	for _, step := range []struct {
 		kind byte
 		read func(c *Consumer, rest, value []byte) error
@@ -126,8 +128,9 @@ func Load(keys Keys) ([]*Consumer, error) {
 }
 
 type loader struct {
-	list []*Consumer
-	byID map[uint64]*Consumer
+	spans *Spans
+	list  []*Consumer
+	byID  map[uint64]*Consumer
 }
 
 func (l *loader) one(key, value []byte, read func(*Consumer, []byte, []byte) error) error {
@@ -158,7 +161,7 @@ func (l *loader) config(id uint64, value []byte) error {
 			return base.Corruptf("consumer %d: filter %q", id, f)
 		}
 	}
-	c := &Consumer{ID: id, Created: time.Unix(0, d.Created).UTC(), LastPerSubject: d.LastPerSubject}
+	c := &Consumer{ID: id, Created: time.Unix(0, d.Created).UTC(), LastPerSubject: d.LastPerSubject, pending: pendingSet{shared: l.spans}}
 	c.setConfig(d.Config)
 	l.list = append(l.list, c)
 	l.byID[id] = c
@@ -183,6 +186,7 @@ func (l *loader) chunk(c *Consumer, rest, value []byte) error {
 		return base.Corruptf("consumer %d: %w", c.ID, err)
 	}
 	c.pending.chunks = append(c.pending.chunks, ch)
+	l.spans.add(ch.base)
 	c.pending.n += len(ch.entries)
 	for _, p := range ch.entries {
 		if p.Deliveries > 1 {

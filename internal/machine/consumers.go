@@ -43,7 +43,7 @@ func (a *applier) consumerCreate(cmd *ConsumerCreate) error {
 	if err != nil {
 		return fmt.Errorf("consumer %q: %w", cfg.Name, err)
 	}
-	c := consumer.New(a.index, cfg, cmd.Time, start)
+	c := consumer.New(a.index, cfg, cmd.Time, start, a.spans)
 	if cfg.DeliverPolicy == api.DeliverLastPerSubject {
 		c.LastPerSubject = a.store.State().LastSeq
 	}
@@ -76,6 +76,7 @@ func (a *applier) consumerUpdate(cmd *ConsumerCreate, old *consumer.Consumer, cf
 	a.unlinkFilters(old)
 	old.Update(cfg)
 	a.linkFilters(old)
+	a.touch(old)
 	a.changed(ConsumerUpdated, old)
 	a.reply(Reply{Consumer: old})
 	if err := old.SaveConfig(a.store); err != nil {
@@ -249,7 +250,7 @@ func (a *applier) resetStart(c *consumer.Consumer, seq uint64) (uint64, *apierr.
 			return 0, apierr.JSConsumerInvalidResetErr("below start time"), nil
 		}
 	default:
-		return 0, apierr.JSConsumerInvalidResetErr("not allowed to reset to a specific sequence"), nil
+		return 0, apierr.JSConsumerInvalidResetErr("not allowed"), nil
 	}
 	return seq, nil, nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"weir/internal/api"
 	"weir/internal/consumer"
+	"weir/internal/msg"
 	"weir/internal/subject"
 )
 
@@ -72,6 +73,27 @@ func (m *Machine) releaseUnwanted(f subject.Filter, from uint64) error {
 			return nil
 		}
 		from = info.Seq + 1
+	}
+}
+
+// removed follows the loss of one message other than by acks: who waits for its ack waits no more.
+func (m *Machine) removed(info msg.Info) {
+	if !m.spans.Used(info.Seq) {
+		return
+	}
+	for _, c := range m.index.Match(info.Subject).Plain {
+		if c.Removed(info.Seq) {
+			m.touch(c)
+		}
+	}
+}
+
+// purged follows the loss of all messages below first.
+func (m *Machine) purged(first uint64) {
+	for _, c := range m.byID {
+		if c.Purged(first) {
+			m.touch(c)
+		}
 	}
 }
 

@@ -29,6 +29,7 @@ type Machine struct {
 	byID   map[uint64]*consumer.Consumer
 	// index has every consumer under each of its filters, ">" when it has none.
 	index subject.Index[*consumer.Consumer]
+	spans *consumer.Spans
 	// touched has the consumers that Flush has to be called for, some perhaps twice.
 	touched []*consumer.Consumer
 
@@ -39,14 +40,15 @@ type Machine struct {
 
 // New loads what stands in the store. self is this replica: only its own requests get results.
 func New(store stream.Store, self base.ReplicaID) (*Machine, error) {
-	m := &Machine{self: self, store: store, byName: map[string]*consumer.Consumer{}, byID: map[uint64]*consumer.Consumer{}}
+	m := &Machine{self: self, store: store, byName: map[string]*consumer.Consumer{}, byID: map[uint64]*consumer.Consumer{},
+		spans: consumer.NewSpans()}
 	s, ok, err := stream.Open(store)
 	if err != nil {
 		return nil, fmt.Errorf("loading stream: %w", err)
 	}
 	m.stream, m.exists = s, ok
-	s.Interested = m.index.HasInterest
-	consumers, err := consumer.Load(store)
+	s.Interested, s.Removed, s.Purged = m.index.HasInterest, m.removed, m.purged
+	consumers, err := consumer.Load(store, m.spans)
 	if err != nil {
 		return nil, fmt.Errorf("loading consumers: %w", err)
 	}
@@ -254,22 +256,12 @@ func (a *applier) update(c *Update) error {
 }
 
 func (a *applier) purge(c *Purge) error {
-	before := a.store.State().FirstSeq
 	n, refused, err := a.stream.Purge(stream.PurgeRequest{Filter: c.Filter, Below: c.Below, Keep: c.Keep, UpTo: c.UpTo})
 	if err != nil {
 		return err
 	}
+	a.out.Trimmed = n > 0
 	a.reply(Reply{Purged: n, Err: refused})
-	if refused != nil || n == 0 {
-		return nil
-	}
-	a.out.Trimmed = true
-	if first := a.store.State().FirstSeq; first > before {
-		for _, c := range a.byID {
-			c.Purged(first)
-			a.touch(c)
-		}
-	}
 	return nil
 }
 

@@ -31,6 +31,8 @@ type world struct {
 	request uint64
 	out     Effects
 	again   map[string][]uint64 // by consumer: naked messages
+	// delivered has the messages, by consumer, for which a client has a reply subject.
+	delivered map[string]map[uint64]bool
 }
 
 const self = 7
@@ -49,6 +51,7 @@ func (w *world) reset(storage api.Storage) {
 	w.store = storetest.New()
 	w.store.Memory = storage == api.MemoryStorage
 	w.now, w.index, w.again = 1_800_000_000*second, 0, map[string][]uint64{}
+	w.delivered = map[string]map[uint64]bool{}
 	w.reopen()
 }
 
@@ -398,12 +401,16 @@ func (w *world) next(d *datadriven.TestData) string {
 	d.ScanArgs(w.t, "n", &n)
 	name := d.CmdArgs[0].Key
 	for ; n > 0; n-- {
-		c := w.m.Consumer(name)
-		if again := w.again[name]; len(again) > 0 {
+		for again := w.again[name]; len(again) > 0; again = w.again[name] {
 			w.again[name] = again[1:]
-			w.redeliver(c, again[0], &b)
-			continue
+			if w.redeliver(w.m.Consumer(name), again[0], &b) {
+				n--
+			}
 		}
+		if n == 0 {
+			break
+		}
+		c := w.m.Consumer(name)
 		limit := c.Config.MaxAckPending
 		m := w.nextNew(c)
 		if m == nil || c.Acks() && limit > 0 && c.NumAckPending() >= limit {
@@ -414,7 +421,7 @@ func (w *world) next(d *datadriven.TestData) string {
 	if n > 0 {
 		b.WriteString("end\n")
 	}
-	if c := w.m.Consumer(name); w.nextNew(c) == nil && c.Delivered.Stream < w.store.State().LastSeq {
+	if c := w.m.Consumer(name); w.nextNew(c) == nil && c.Position() < w.store.State().LastSeq {
 		var ops consumer.Ops
 		ops.Skip(w.store.State().LastSeq)
 		w.delta(c, &ops)
@@ -424,7 +431,7 @@ func (w *world) next(d *datadriven.TestData) string {
 
 func (w *world) nextNew(c *consumer.Consumer) *msg.Message {
 	for _, m := range w.store.Messages() {
-		if m.Seq > c.Delivered.Stream && w.wants(c, m) {
+		if m.Seq > c.Position() && w.wants(c, m) {
 			return m
 		}
 	}
@@ -434,21 +441,25 @@ func (w *world) nextNew(c *consumer.Consumer) *msg.Message {
 func (w *world) deliver(c *consumer.Consumer, m *msg.Message, b *strings.Builder) {
 	var ops consumer.Ops
 	ops.Deliver(w.now, c.Delivered.Consumer+1, []uint64{m.Seq})
+	if w.delivered[c.Name] == nil {
+		w.delivered[c.Name] = map[uint64]bool{}
+	}
+	w.delivered[c.Name][m.Seq] = true
 	w.delta(c, &ops)
 	c = w.m.Consumer(c.Name)
 	fmt.Fprintf(b, "%s seq %d consumer_seq %d deliveries 1 pending %d\n", m.Subject, m.Seq, c.Delivered.Consumer, w.pending(c))
 }
 
-func (w *world) redeliver(c *consumer.Consumer, seq uint64, b *strings.Builder) {
+func (w *world) redeliver(c *consumer.Consumer, seq uint64, b *strings.Builder) bool {
 	var ops consumer.Ops
 	p, ok := c.PendingOf(seq)
 	if !ok {
-		return
+		return false
 	}
 	if max := c.Config.MaxDeliver; max > 0 && int(p.Deliveries) >= max {
 		ops.Exceeded(seq)
 		w.delta(c, &ops)
-		return
+		return false
 	}
 	ops.Redeliver(w.now, c.Delivered.Consumer+1, []consumer.Redelivery{{Seq: seq, Deliveries: p.Deliveries + 1}})
 	w.delta(c, &ops)
@@ -458,12 +469,16 @@ func (w *world) redeliver(c *consumer.Consumer, seq uint64, b *strings.Builder) 
 		w.t.Fatalf("pending message %d is not stored", seq)
 	}
 	fmt.Fprintf(b, "%s seq %d consumer_seq %d deliveries %d pending %d\n", m.Subject, seq, c.Delivered.Consumer, p.Deliveries+1, w.pending(c))
+	return true
 }
 
 func (w *world) settle(d *datadriven.TestData) string {
 	c := w.consumer(d)
 	for _, arg := range d.CmdArgs[1:] {
 		seq, _ := strconv.ParseUint(arg.Key, 10, 64)
+		if !w.delivered[c.Name][seq] {
+			return "not delivered\n"
+		}
 		var ops consumer.Ops
 		switch {
 		case d.Cmd == "ack" && c.Config.AckPolicy == api.AckAll:

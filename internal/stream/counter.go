@@ -9,18 +9,16 @@ import (
 	"weir/internal/msg"
 )
 
-// count turns a message with Nats-Incr into one that holds the subject's new total, and returns it.
-func (s *Stream) count(d *directives, m *msg.Message) (string, *apierr.Error, error) {
-	switch {
-	case !d.hasIncr:
-		return "", apierr.JSMessageIncrMissingErr, nil
-	case len(m.Data) > 0:
-		return "", apierr.JSMessageIncrPayloadErr, nil
-	}
-	step, ok := new(big.Int).SetString(d.incr, 10)
-	if !ok {
-		return "", apierr.JSMessageIncrInvalidErr, nil
-	}
+// validIncrement tells whether a Nats-Incr value is a number.
+func validIncrement(incr string) bool {
+	_, ok := new(big.Int).SetString(incr, 10)
+	return ok
+}
+
+// count turns a message with a valid increment into one that holds the subject's new total, and returns it.
+func (s *Stream) count(incr string, m *msg.Message) (string, *apierr.Error, error) {
+	step, ok := new(big.Int).SetString(incr, 10)
+	base.Assert(ok, "increment %q was checked", incr)
 	last, ok, err := s.store.LastFor(m.Subject)
 	if err != nil {
 		return "", nil, err

@@ -102,7 +102,7 @@ func (s *Stream) expireOne(info msg.Info, now int64, visit func(*msg.Message)) e
 		}
 		marks = !isMarker
 	}
-	if _, _, err := s.store.Delete(info.Seq, false); err != nil || !marks {
+	if _, err := s.remove(info.Seq, false); err != nil || !marks {
 		return err
 	}
 	n, err := s.store.CountFor(info.Subject)
@@ -124,7 +124,8 @@ func (s *Stream) leaveMarker(literal string, now int64, visit func(*msg.Message)
 		Seq:     s.store.State().LastSeq + 1,
 		Time:    now,
 		Subject: literal,
-		Header:  []byte("NATS/1.0\r\n" + headerMarkerReason + ": MaxAge\r\n" + headerTTL + ": " + seconds + "s\r\n\r\n"),
+		Header: []byte("NATS/1.0\r\n" + headerMarkerReason + ": MaxAge\r\n" + headerTTL + ": " + seconds + "s\r\n" +
+			headerRollup + ": " + rollupSubject + "\r\n\r\n"),
 	}
 	if s.cfg.Retention == api.InterestRetention && (s.Interested == nil || !s.Interested(literal)) {
 		return nil

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bytes"
+	"math"
 	"strconv"
 	"time"
 	"unsafe"
@@ -46,7 +47,6 @@ type directives struct {
 	hasExpectedMsgID    bool
 	badExpectedLastSeq  bool // not a number
 	badExpectedSubjSeq  bool // not a number
-	hasIncr             bool
 	hasScheduleHeaders  bool
 	hasBatchHeaders     bool
 	hasStreamSourceInfo bool
@@ -100,12 +100,15 @@ func (d *directives) set(name, value string) {
 	case headerTTL:
 		setOnce(&d.ttl, value)
 	case headerIncr:
-		if !d.hasIncr {
-			d.hasIncr, d.incr = true, value
-		}
+		setOnce(&d.incr, value)
 	default:
 		d.setUnsupported(name)
 	}
+}
+
+// expects tells whether there is any Nats-Expected-… header.
+func (d *directives) expects() bool {
+	return d.expectedStream != "" || d.hasExpectedMsgID || d.expectedSubject != "" || d.hasExpectedLastSeq || d.hasExpectedSubjSeq
 }
 
 func (d *directives) setUnsupported(name string) {
@@ -130,22 +133,20 @@ func number(value string) (n uint64, bad bool) {
 	return n, err != nil
 }
 
-// parseTTL reads seconds, a Go duration of at least a second, or "never". Zero is no TTL.
+// parseTTL reads seconds, a Go duration, or "never". The least is a second; what is beyond the range of a duration is its end.
 func parseTTL(value string) (ttl time.Duration, ok bool) {
 	if value == "never" {
 		return neverExpires, true
 	}
-	if d, err := time.ParseDuration(value); err == nil && value != "0" {
+	if d, err := time.ParseDuration(value); err == nil {
 		return d, d >= time.Second
 	}
 	seconds, err := strconv.ParseInt(value, 10, 64)
-	if err != nil || seconds < 0 || seconds > int64(maxTTL/time.Second) {
+	if err != nil || seconds < 1 {
 		return 0, false
 	}
-	return time.Duration(seconds) * time.Second, true
+	return time.Duration(min(seconds, int64(math.MaxInt64/time.Second))) * time.Second, true
 }
-
-const maxTTL = time.Duration(1<<63 - 1)
 
 // view is b as a string without a copy; it lives as long as b is left alone.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -16,7 +16,7 @@ func (s *Stream) enforceLimits() error {
 		if !over || state.Msgs == 0 {
 			return nil
 		}
-		if _, _, err := s.store.Delete(state.FirstSeq, false); err != nil {
+		if _, err := s.remove(state.FirstSeq, false); err != nil {
 			return err
 		}
 	}
@@ -35,7 +35,7 @@ func (s *Stream) keepNewest(literal string, keep uint64, n *uint64) error {
 		if ferr != nil || !ok {
 			return ferr
 		}
-		if _, _, err = s.store.Delete(seq, false); err == nil && n != nil {
+		if _, err = s.remove(seq, false); err == nil && n != nil {
 			*n++
 		}
 	}
@@ -52,7 +52,7 @@ func (s *Stream) enforcePerSubjectEverywhere() error {
 // rollUp removes what a message with Nats-Rollup replaces.
 func (s *Stream) rollUp(rollup string, m *msg.Message) error {
 	if rollup == rollupAll {
-		_, _, err := s.store.Purge(m.Seq)
+		_, err := s.purgeBelow(m.Seq)
 		return err
 	}
 	return s.keepNewest(m.Subject, 1, nil)

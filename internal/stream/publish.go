@@ -35,8 +35,8 @@ type Published struct {
 // Publish stores one message taken at now (unix ns), or says why not. stored is filled for a message that was stored and
 // shares memory with p. The error is the store's.
 //
-// The checks run in this order: sealed, headers of features that are off, expected stream, rollup, TTL, size, duplicate,
-// expected last sequence, expected last id, expected last sequence of the subject, limits with discard new.
+// The checks run in this order: sealed, batch and counter headers, size, expected stream, source header, schedule, TTL, expected
+// last sequence, that of the subject, duplicate, expected last id, rollup, limits with discard new.
 func (s *Stream) Publish(now int64, p *Pub, stored *msg.Message) (Published, error) {
 	d := &s.directives
 	if len(p.Header) > 0 {
@@ -53,15 +53,18 @@ func (s *Stream) Publish(now int64, p *Pub, stored *msg.Message) (Published, err
 	if e := s.checkMessage(d, stored); e != nil {
 		return Published{Err: e}, nil
 	}
-	if dup, ok, err := s.duplicate(d, now); err != nil || ok {
-		return dup, err
-	}
 	if e, err := s.checkExpected(d, stored.Subject); e != nil || err != nil {
 		return Published{Err: e}, err
 	}
+	if dup, ok, err := s.duplicate(d, now); err != nil || ok {
+		return dup, err
+	}
+	if e := s.checkAfterDuplicate(d); e != nil {
+		return Published{Err: e}, nil
+	}
 	var counter string
 	if s.cfg.AllowMsgCounter {
-		value, e, err := s.count(d, stored)
+		value, e, err := s.count(d.incr, stored)
 		if e != nil || err != nil {
 			return Published{Err: e}, err
 		}
@@ -124,48 +127,70 @@ func (s *Stream) checkMessage(d *directives, m *msg.Message) *apierr.Error {
 	if s.cfg.Sealed {
 		return apierr.JSStreamSealedErr
 	}
-	if len(m.Header) > 0 {
-		if e := s.checkHeaders(d); e != nil {
+	withHeader := len(m.Header) > 0
+	if withHeader || s.cfg.AllowMsgCounter {
+		if e := s.checkKind(d, m); e != nil {
 			return e
-		}
-		if len(m.Header) > MaxHeaderSize {
-			return apierr.JSStreamHeaderExceedsMaximumErr
 		}
 	}
 	if s.cfg.MaxMsgSize >= 0 && len(m.Header)+len(m.Data) > int(s.cfg.MaxMsgSize) {
 		return apierr.JSStreamMessageExceedsMaximumErr
 	}
-	return nil
-}
-
-func (s *Stream) checkHeaders(d *directives) *apierr.Error {
+	if !withHeader {
+		return nil
+	}
 	switch {
-	case d.hasStreamSourceInfo:
-		return apierr.JSMessageSourceHdrNotAllowedErr
-	case d.hasBatchHeaders && !s.cfg.AllowAtomic:
-		return apierr.JSAtomicPublishDisabledErr
-	case d.hasIncr && !s.cfg.AllowMsgCounter:
-		return apierr.JSMessageIncrDisabledErr
-	case d.hasScheduleHeaders && !s.cfg.AllowMsgSchedules:
-		return apierr.JSMessageSchedulesDisabledErr
+	case len(m.Header) > MaxHeaderSize:
+		return apierr.JSStreamHeaderExceedsMaximumErr
 	case d.expectedStream != "" && d.expectedStream != s.cfg.Name:
 		return apierr.JSStreamNotMatchErr
-	}
-	if d.rollup != "" {
-		if !s.cfg.AllowRollup || s.cfg.DenyPurge {
-			return apierr.JSStreamRollupFailedF("rollup not permitted")
-		}
-		if d.rollup != rollupSubject && d.rollup != rollupAll {
-			return apierr.JSStreamRollupFailedF("rollup value invalid: \"" + d.rollup + "\"")
-		}
+	case d.hasStreamSourceInfo:
+		return apierr.JSMessageSourceHdrNotAllowedErr
+	case d.hasScheduleHeaders && !s.cfg.AllowMsgSchedules:
+		return apierr.JSMessageSchedulesDisabledErr
+	case d.ttl != "" && !s.cfg.AllowMsgTTL:
+		return apierr.JSMessageTTLDisabledErr
 	}
 	if d.ttl != "" {
-		if !s.cfg.AllowMsgTTL {
-			return apierr.JSMessageTTLDisabledErr
-		}
 		if _, ok := parseTTL(d.ttl); !ok {
 			return apierr.JSMessageTTLInvalidErr
 		}
+	}
+	return nil
+}
+
+// checkKind checks whether the stream takes messages of a kind: parts of batches and counters.
+func (s *Stream) checkKind(d *directives, m *msg.Message) *apierr.Error {
+	switch {
+	case d.hasBatchHeaders && !s.cfg.AllowAtomic:
+		return apierr.JSAtomicPublishDisabledErr
+	case d.incr != "" && !s.cfg.AllowMsgCounter:
+		return apierr.JSMessageIncrDisabledErr
+	case !s.cfg.AllowMsgCounter:
+		return nil
+	case d.ttl != "" && !s.cfg.AllowMsgTTL:
+		return apierr.JSMessageTTLDisabledErr
+	case d.incr == "":
+		return apierr.JSMessageIncrMissingErr
+	case len(m.Data) > 0:
+		return apierr.JSMessageIncrPayloadErr
+	case d.expects() || d.rollup != "" || !validIncrement(d.incr):
+		return apierr.JSMessageIncrInvalidErr
+	}
+	return nil
+}
+
+// checkAfterDuplicate checks what a repeated message is not checked for.
+func (s *Stream) checkAfterDuplicate(d *directives) *apierr.Error {
+	switch {
+	case d.hasExpectedMsgID && d.expectedMsgID != s.lastMsgID:
+		return apierr.JSStreamWrongLastMsgIDErrF(s.lastMsgID)
+	case d.rollup == "":
+		return nil
+	case !s.cfg.AllowRollup || s.cfg.DenyPurge:
+		return apierr.JSStreamRollupFailedF("rollup not permitted")
+	case d.rollup != rollupSubject && d.rollup != rollupAll:
+		return apierr.JSStreamRollupFailedF("rollup value invalid: \"" + d.rollup + "\"")
 	}
 	return nil
 }
@@ -182,16 +207,13 @@ func (s *Stream) duplicate(d *directives, now int64) (Published, bool, error) {
 	return Published{Seq: seq, Duplicate: ok}, ok, nil
 }
 
-// checkExpected evaluates the Nats-Expected-… headers.
+// checkExpected compares the sequences that the message expects.
 func (s *Stream) checkExpected(d *directives, literal string) (*apierr.Error, error) {
 	if d.hasExpectedLastSeq {
 		last := s.store.State().LastSeq
 		if d.badExpectedLastSeq || d.expectedLastSeq != last {
 			return apierr.JSStreamWrongLastSequenceErrF(last), nil
 		}
-	}
-	if d.hasExpectedMsgID && d.expectedMsgID != s.lastMsgID {
-		return apierr.JSStreamWrongLastMsgIDErrF(s.lastMsgID), nil
 	}
 	if !d.hasExpectedSubjSeq {
 		if d.expectedSubject != "" {
@@ -218,25 +240,37 @@ func (s *Stream) checkRoom(m *msg.Message) (*apierr.Error, error) {
 	if s.cfg.Discard != api.DiscardNew {
 		return nil, nil
 	}
-	perSubjectFull := false
-	if s.cfg.MaxMsgsPer > 0 {
-		n, err := s.store.CountFor(m.Subject)
-		if err != nil {
-			return nil, err
-		}
-		perSubjectFull = n >= uint64(s.cfg.MaxMsgsPer)
-		if perSubjectFull && s.cfg.DiscardNewPer {
-			return apierr.JSStreamStoreFailedF("maximum messages per subject exceeded"), nil
-		}
+	replaced, err := s.replacedBy(m)
+	if err != nil {
+		return nil, err
 	}
 	state := s.store.State()
-	if s.cfg.MaxMsgs > 0 && state.Msgs >= uint64(s.cfg.MaxMsgs) && !perSubjectFull {
+	switch {
+	case replaced > 0 && s.cfg.DiscardNewPer:
+		return apierr.JSStreamStoreFailedF("maximum messages per subject exceeded"), nil
+	case s.cfg.MaxMsgs > 0 && state.Msgs >= uint64(s.cfg.MaxMsgs) && replaced == 0:
 		return apierr.JSStreamStoreFailedF("maximum messages exceeded"), nil
-	}
-	if s.cfg.MaxBytes > 0 && state.Bytes+uint64(s.sizeOf(m)) > uint64(s.cfg.MaxBytes) && !perSubjectFull {
+	case s.cfg.MaxBytes > 0 && state.Bytes+uint64(s.sizeOf(m)) > uint64(s.cfg.MaxBytes)+uint64(replaced):
 		return apierr.JSStreamStoreFailedF("maximum bytes exceeded"), nil
 	}
 	return nil, nil
+}
+
+// replacedBy is the size of the message that m pushes out under max_msgs_per_subject, 0 when there is none.
+func (s *Stream) replacedBy(m *msg.Message) (int, error) {
+	if s.cfg.MaxMsgsPer <= 0 {
+		return 0, nil
+	}
+	n, err := s.store.CountFor(m.Subject)
+	if err != nil || n < uint64(s.cfg.MaxMsgsPer) {
+		return 0, err
+	}
+	first, _, err := s.store.FirstFor(m.Subject)
+	if err != nil {
+		return 0, err
+	}
+	info, _, err := s.store.Info(first)
+	return info.Size, err
 }
 
 func (s *Stream) sizeOf(m *msg.Message) int {

@@ -28,6 +28,10 @@ func (s *Stream) Purge(r PurgeRequest) (n uint64, refused *apierr.Error, err err
 	if r.Below > 0 && r.Keep > 0 {
 		return 0, apierr.JSBadRequestErr, nil
 	}
+	all := r.Filter == "" || r.Filter == ">"
+	if all && r.Below > s.store.State().LastSeq+1 {
+		s.store.SetLast(r.Below - 1)
+	}
 	below := s.store.State().LastSeq + 1
 	if r.UpTo > 0 {
 		below = min(below, r.UpTo+1)
@@ -35,7 +39,7 @@ func (s *Stream) Purge(r PurgeRequest) (n uint64, refused *apierr.Error, err err
 	if r.Below > 0 {
 		below = min(below, r.Below)
 	}
-	if r.Filter == "" || r.Filter == ">" {
+	if all {
 		n, err = s.purgeAll(below, r.Keep)
 	} else {
 		n, err = s.purgeFiltered(r.Filter, below, r.Keep)
@@ -54,8 +58,7 @@ func (s *Stream) purgeAll(below, keep uint64) (uint64, error) {
 		}
 		below = seq
 	}
-	n, _, err := s.store.Purge(below)
-	return n, err
+	return s.purgeBelow(below)
 }
 
 func (s *Stream) purgeFiltered(filter string, below, keep uint64) (n uint64, err error) {
@@ -69,7 +72,7 @@ func (s *Stream) purgeFiltered(filter string, below, keep uint64) (n uint64, err
 		}
 	}
 	err = s.scan(0, below, f, func(info msg.Info) error {
-		_, ok, err := s.store.Delete(info.Seq, false)
+		ok, err := s.remove(info.Seq, false)
 		if ok {
 			n++
 		}
@@ -98,7 +101,13 @@ func (s *Stream) DeleteMsg(seq uint64, noErase bool) (*apierr.Error, error) {
 	if s.cfg.DenyDelete {
 		return apierr.JSStreamMsgDeleteFailedF("message delete not permitted"), nil
 	}
-	_, ok, err := s.store.Delete(seq, !noErase)
+	switch {
+	case seq == 0:
+		return apierr.JSStreamMsgDeleteFailedF("no message found"), nil
+	case seq > s.store.State().LastSeq:
+		return apierr.JSStreamMsgDeleteFailedF("stream store EOF"), nil
+	}
+	ok, err := s.remove(seq, !noErase)
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +115,24 @@ func (s *Stream) DeleteMsg(seq uint64, noErase bool) (*apierr.Error, error) {
 		return apierr.JSSequenceNotFoundErrF(seq), nil
 	}
 	return nil, nil
+}
+
+// remove takes one message out, for whatever reason but a consumer's ack.
+func (s *Stream) remove(seq uint64, erase bool) (bool, error) {
+	info, ok, err := s.store.Delete(seq, erase)
+	if ok && s.Removed != nil {
+		s.Removed(info)
+	}
+	return ok, err
+}
+
+// purgeBelow takes out every message below a sequence.
+func (s *Stream) purgeBelow(below uint64) (uint64, error) {
+	n, _, err := s.store.Purge(below)
+	if err == nil && s.Purged != nil {
+		s.Purged(s.store.State().FirstSeq)
+	}
+	return n, err
 }
 
 // Release removes a message that every consumer is through with. It tells whether it was there.

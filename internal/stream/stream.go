@@ -10,6 +10,7 @@ import (
 	"weir/internal/api"
 	"weir/internal/apierr"
 	"weir/internal/base"
+	"weir/internal/msg"
 	"weir/internal/subject"
 )
 
@@ -44,6 +45,11 @@ type Stream struct {
 
 	// Interested says whether a consumer wants a subject. It is asked only under interest retention; nil is nobody.
 	Interested func(literal string) bool
+
+	// Removed is called for each message that goes other than by Release; its subject is the store's. Purged is called when
+	// all messages below a sequence have gone at once. Both may be nil.
+	Removed func(info msg.Info)
+	Purged  func(first uint64)
 
 	directives directives
 	keyBuf     []byte
