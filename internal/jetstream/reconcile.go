@@ -274,10 +274,10 @@ func (s *Stream) openForBusiness() error {
 
 // moveMembers takes the next step towards the wanted members and reports it.
 func (s *Stream) moveMembers(ctx context.Context, a *meta.Assignment) (done bool, err error) {
-	have := s.members.Load()
-	all := append(slices.Clone(have.voters), have.learners...)
-	if !sameReplicas(all, a.Members) {
-		_, err := s.node.ProposeMeta(ctx, &meta.MembersChanged{Group: s.id, Members: all})
+	index := s.group.Applied()
+	have := s.members.Load() // as of index or later
+	if report := a.Report(have.voters, index); report != nil {
+		_, err := s.node.ProposeMeta(ctx, report)
 		return false, err
 	}
 	step, ok := nextMemberStep(a.Replicas, have, s.group, s.replica)
