@@ -200,9 +200,13 @@ func (w *writer) takeGroups(s *scanner) {
 	slices.SortFunc(w.file, byKey)
 }
 
-// openLog writes the mark that begins a new epoch, durably: what lies behind it
-// from a torn epoch can never be taken for a record again.
+// openLog makes durable what was read, which a killed process may have left
+// unsynced, and writes the mark that begins a new epoch: what lies behind it from a
+// torn epoch can never be taken for a record again.
 func (w *writer) openLog() error {
+	if err := w.seg.file.SyncData(); err != nil {
+		return fmt.Errorf("sync %s: %w", w.seg.path, err)
+	}
 	w.sync = true
 	if err := w.reserve(0); err != nil {
 		return err
