@@ -40,6 +40,9 @@ func (n *Node) Healthy() error {
 	if err := n.MetaHealth(); err != nil {
 		return err
 	}
+	if err := n.Failure(); err != nil {
+		return err
+	}
 	for a := range n.ailments("", "") {
 		return a
 	}
@@ -51,7 +54,7 @@ func (n *Node) Healthy() error {
 func (n *Node) MetaHealth() error {
 	g := n.meta.Load()
 	if g == nil {
-		return errors.Join(errors.New("JetStream has not established contact with a meta leader"), n.sickness())
+		return errors.Join(errors.New("JetStream has not established contact with a meta leader"), n.Failure())
 	}
 	status := g.group.Status()
 	if status.Err != nil {
@@ -81,7 +84,9 @@ func behind(st *rafthost.Status, least uint64) error {
 	return nil
 }
 
-func (n *Node) sickness() error {
+// Failure is what went wrong on this node for good: with the meta group, the
+// disk, or a replica; nil while nothing has.
+func (n *Node) Failure() error {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	return n.sick
