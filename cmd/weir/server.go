@@ -1,12 +1,15 @@
 package main
 
 import (
-	"errors"
-
 	"weir/internal/base"
 	"weir/internal/conf"
+	"weir/internal/server"
 )
 
-func newServer(*conf.Config, base.Logger) (instance, error) {
-	return nil, errors.New("this program was built without a server")
+func newServer(cfg *conf.Config, log base.Logger) (instance, error) {
+	srv, err := server.New(cfg, log)
+	if err != nil {
+		return nil, err // not a nil *Server within an instance
+	}
+	return srv, nil
 }

@@ -39,7 +39,7 @@ func (s *Stream) publishAck(p *machine.Published) []byte {
 	b := make([]byte, 0, 96)
 	b = append(b, `{"stream":"`...)
 	b = append(b, s.name...) // a stream name needs no escaping
-	b = append(b, `", "seq":`...)
+	b = append(b, `","seq":`...)
 	b = strconv.AppendUint(b, p.Seq, 10)
 	if s.node.cfg.Domain != "" {
 		b = append(b, `,"domain":`...)

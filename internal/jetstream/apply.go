@@ -105,6 +105,7 @@ func clearSlice[T any](s []T) []T {
 // outside of it.
 func (s *Stream) consumerChanged(c machine.ConsumerChange) {
 	s.node.consumerEvent(s, c)
+	s.runs.note(c.Consumer, c.Change == machine.ConsumerDeleted)
 	if c.Change == machine.ConsumerDeleted {
 		s.dropRunner(c.Consumer)
 		return

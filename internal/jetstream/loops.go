@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -40,8 +41,9 @@ type watchList struct {
 	fresh map[base.GroupID]base.ReplicaID
 }
 
-// maxOrigins bounds how many requests wait for one group.
-const maxOrigins = 256
+// originTime is how long a request waits for the leader that answers it; by then
+// its client has given up.
+const originTime = 10 * time.Second
 
 func (w *watchList) addOrigin(id base.GroupID, o pendingOrigin) {
 	w.mu.Lock()
@@ -49,17 +51,29 @@ func (w *watchList) addOrigin(id base.GroupID, o pendingOrigin) {
 	if w.origins == nil {
 		w.origins = make(map[base.GroupID][]pendingOrigin)
 	}
-	if list := w.origins[id]; len(list) < maxOrigins {
-		w.origins[id] = append(list, o)
-	}
+	w.origins[id] = append(w.origins[id], o)
 }
 
-func (w *watchList) takeOrigins(id base.GroupID) []pendingOrigin {
+// takeOrigins removes and returns the requests of a group that still wait at now.
+func (w *watchList) takeOrigins(id base.GroupID, now time.Time) []pendingOrigin {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	list := w.origins[id]
 	delete(w.origins, id)
-	return list
+	return slices.DeleteFunc(list, func(o pendingOrigin) bool { return now.Sub(o.since) > originTime })
+}
+
+// dropOrigins forgets requests whose time is over.
+func (w *watchList) dropOrigins(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id, list := range w.origins {
+		if list = slices.DeleteFunc(list, func(o pendingOrigin) bool { return now.Sub(o.since) > originTime }); len(list) == 0 {
+			delete(w.origins, id)
+		} else {
+			w.origins[id] = list
+		}
+	}
 }
 
 func (w *watchList) setFresh(id base.GroupID, r base.ReplicaID) {
@@ -97,6 +111,7 @@ func (n *Node) outboxLoop() {
 			return
 		case now := <-tick.C():
 			n.tendOutboxes(now)
+			n.watching.dropOrigins(now)
 		}
 	}
 }

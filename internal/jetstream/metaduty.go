@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"errors"
 	"slices"
 
 	"weir/internal/base"
@@ -65,22 +66,61 @@ func (n *Node) selfJoin() *meta.NodeJoin {
 // Candidates are the nodes that a stream may be placed on.
 func (n *Node) Candidates() []meta.Candidate {
 	var list []meta.Candidate
-	n.View(func(s *meta.State) {
-		list = s.Candidates(func(x *meta.Node) meta.NodeStatus {
-			return meta.NodeStatus{
-				Known: true, Online: n.linked(x.ID),
-				MaxMemory: n.cfg.MaxMemory, MaxStore: n.cfg.MaxStore,
-			}
-		})
-	})
+	n.View(func(s *meta.State) { list = s.Candidates(n.status) })
 	return list
 }
 
-// Place chooses nodes for a stream.
-func (n *Node) Place(req meta.PlacementRequest) (cluster string, nodes []base.NodeID, err *meta.PlacementError) {
-	req.MaxHAAssets, req.UniqueTag = n.cfg.MaxHAAssets, n.cfg.UniqueTag
-	candidates := n.Candidates()
+// status is what placement knows of a node. Nodes are taken to have the room that
+// this one has.
+func (n *Node) status(x *meta.Node) meta.NodeStatus {
+	return meta.NodeStatus{Known: true, Online: n.linked(x.ID), MaxMemory: n.cfg.MaxMemory, MaxStore: n.cfg.MaxStore}
+}
+
+// Plan calls f with a planner over the meta state, which f must not keep; false
+// when this node has no meta state yet.
+func (n *Node) Plan(f func(*meta.Planner)) bool {
 	n.rng.mu.Lock()
 	defer n.rng.mu.Unlock()
-	return meta.PlaceIn([]string{n.cfg.Cluster}, req, candidates, n.rng.Rand)
+	return n.View(func(s *meta.State) {
+		f(&meta.Planner{State: s, Status: n.status, MaxHAAssets: n.cfg.MaxHAAssets, UniqueTag: n.cfg.UniqueTag, Rand: n.rng.Rand})
+	})
 }
+
+// TransferMeta hands leadership of the meta group to the member on a node; 0 is
+// whoever is furthest.
+func (n *Node) TransferMeta(to base.NodeID) error {
+	g := n.meta.Load()
+	if g == nil || !g.leads() {
+		return errNoMetaLeader
+	}
+	status := g.group.Status()
+	var best *rafthost.PeerStatus
+	for i := range status.Peers {
+		p := &status.Peers[i]
+		switch {
+		case p.Learner || !n.linked(p.Node) || to != 0 && p.Node != to:
+		case best == nil || p.Match > best.Match:
+			best = p
+		}
+	}
+	if best == nil {
+		return errors.New("no other member can lead the meta group")
+	}
+	return g.group.TransferLeader(best.ID)
+}
+
+// MetaStatus is the state of this node's member of the meta group; false when it
+// has none yet.
+func (n *Node) MetaStatus() (rafthost.Status, bool) {
+	g := n.meta.Load()
+	if g == nil {
+		return rafthost.Status{}, false
+	}
+	return g.group.Status(), true
+}
+
+// Linked tells whether a node is this one or has a link to it.
+func (n *Node) Linked(id base.NodeID) bool { return n.linked(id) }
+
+// NodeName is a node's server name; empty when it is unknown.
+func (n *Node) NodeName(id base.NodeID) string { return n.nodeName(id) }

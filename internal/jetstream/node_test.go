@@ -145,7 +145,7 @@ func TestPublishPullAckRestart(t *testing.T) {
 		h.rt.Publish(h.acc, router.Internal, &router.Msg{Subject: fmt.Appendf(nil, "s.%d", i), Reply: []byte("acks"), Payload: []byte("hello")})
 	}
 	for i := range 10 {
-		if got, want := string(h.receive(acks).Payload), fmt.Sprintf(`{"stream":"S", "seq":%d}`, i+1); got != want {
+		if got, want := string(h.receive(acks).Payload), fmt.Sprintf(`{"stream":"S","seq":%d}`, i+1); got != want {
 			t.Fatalf("ack %s, want %s", got, want)
 		}
 	}

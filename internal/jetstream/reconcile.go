@@ -32,7 +32,7 @@ func (n *Node) metaApplied(g *metaGroup, e meta.Effects) {
 // rememberOrigin keeps who waits for a create or update, for the stream's leader
 // to answer. The stream may not be open yet, so it is kept by group.
 func (n *Node) rememberOrigin(c meta.Change) {
-	n.watching.addOrigin(c.After.Group, pendingOrigin{created: c.Kind == meta.Created, origin: *c.Request})
+	n.watching.addOrigin(c.After.Group, pendingOrigin{created: c.Kind == meta.Created, origin: *c.Request, since: n.cfg.Clock.Now()})
 }
 
 // assignmentsChanged makes the assignment loop compare what this node runs with
@@ -265,7 +265,7 @@ func (s *Stream) openForBusiness() error {
 		s.ingest.stop()
 		return nil
 	}
-	for _, o := range s.node.watching.takeOrigins(s.id) {
+	for _, o := range s.node.watching.takeOrigins(s.id, s.node.cfg.Clock.Now()) {
 		s.node.cfg.Events.StreamReady(s, o.origin, o.created)
 	}
 	s.scheduleExpiry()
@@ -350,13 +350,7 @@ func (s *Stream) ChooseRunner() base.ReplicaID {
 	if len(online) == 0 {
 		return s.replica
 	}
-	load := make(map[base.ReplicaID]int, len(online))
-	s.View(func(m *machine.Machine) {
-		for c := range m.Consumers() {
-			load[c.Runner]++
-		}
-	})
-	return leastLoaded(online, load)
+	return s.runs.least(online)
 }
 
 // scheduleExpiry sets a timer for when messages or ids of the stream fall due,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"strings"
 	"sync"
 	"time"
 
@@ -100,7 +101,11 @@ func (n *Node) SetRequestHandler(h func(*Request)) { n.requests = h }
 
 // Intercept takes the JetStream requests of the account's clients on this node.
 func (n *Node) Intercept(acc *account.Account) error {
-	for _, subj := range []string{"$JS.API.>", "$JS.ACK.>", "$JS.FC.>"} {
+	subjects := []string{"$JS.API.>", "$JS.ACK.>", "$JS.FC.>"}
+	if n.cfg.Domain != "" {
+		subjects = append(subjects, n.domainPrefix()+">")
+	}
+	for _, subj := range subjects {
 		if _, err := n.cfg.Router.Subscribe(acc, subj, "", n.intercepted, router.SubOptions{Local: true}); err != nil {
 			return err
 		}
@@ -108,10 +113,18 @@ func (n *Node) Intercept(acc *account.Account) error {
 	return nil
 }
 
+// domainPrefix is what the API's subjects begin with when they name the domain.
+func (n *Node) domainPrefix() string { return "$JS." + n.cfg.Domain + ".API." }
+
 func (n *Node) intercepted(sub *router.Sub, from router.Source, m *router.Msg) {
 	r := &Request{
 		Account: sub.Account().Name(), Subject: string(m.Subject), Reply: string(m.Reply),
 		Origin: n.cfg.Identity.Node, Since: n.cfg.Clock.Now(),
+	}
+	if n.cfg.Domain != "" {
+		if rest, ok := strings.CutPrefix(r.Subject, n.domainPrefix()); ok {
+			r.Subject = "$JS.API." + rest
+		}
 	}
 	if len(m.Header) > 0 {
 		r.Header = append([]byte(nil), m.Header...)

@@ -78,7 +78,9 @@ func (s *Stream) syncRunners() {
 			list = append(list, c)
 		}
 	})
+	s.runs.reset()
 	for _, c := range list {
+		s.runs.note(c, false)
 		s.syncRunner(c, machine.ConsumerMade)
 	}
 }

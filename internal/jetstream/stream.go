@@ -48,6 +48,7 @@ type Stream struct {
 	deltas   deltaQueue
 	after    aftermath // of the entries being applied; apply worker only
 
+	runs    runnerLoad
 	runMu   sync.Mutex
 	runners map[uint64]*runner.Runner // by consumer ID
 	env     *runner.Env
@@ -61,18 +62,18 @@ type members struct{ voters, learners []base.Replica }
 
 // duty is what the reconciler remembers of a stream from turn to turn.
 type duty struct {
-	mu sync.Mutex
-	// origins wait for the answer to a create or update.
-	origins []pendingOrigin
-	busy    bool      // a reconcile is under way
-	again   bool      // another one is wanted
-	expire  time.Time // for when an expiry is scheduled
-	timer   base.Timer
+	mu     sync.Mutex
+	busy   bool      // a reconcile is under way
+	again  bool      // another one is wanted
+	expire time.Time // for when an expiry is scheduled
+	timer  base.Timer
 }
 
+// pendingOrigin is who waits for the answer to a create or update.
 type pendingOrigin struct {
 	created bool
 	origin  meta.Origin
+	since   time.Time
 }
 
 var _ rafthost.Machine = (*Stream)(nil)
@@ -101,7 +102,7 @@ func (n *Node) openStream(a *meta.Assignment, r base.Replica, initial []base.Rep
 	}
 	s.store = store
 	s.env = s.runnerEnv()
-	if err := s.load(); err != nil {
+	if err := s.loadMachine(); err != nil {
 		return nil, err
 	}
 	s.group, err = n.host.Open(rafthost.GroupConfig{
@@ -113,8 +114,8 @@ func (n *Node) openStream(a *meta.Assignment, r base.Replica, initial []base.Rep
 	return s, nil
 }
 
-// load builds the machine from what stands in the store.
-func (s *Stream) load() error {
+// loadMachine builds the machine from what stands in the store.
+func (s *Stream) loadMachine() error {
 	m, err := machine.New(s.store, s.replica)
 	if err != nil {
 		return fmt.Errorf("load stream %s: %w", s.name, err)
@@ -175,6 +176,32 @@ func (s *Stream) Propose(ctx context.Context, c machine.Command) (machine.Reply,
 	})
 }
 
+// ProposeFunc proposes a command and returns; done gets the result. It runs on
+// the apply worker, or where leadership is lost, and must not block. Commands
+// proposed by one goroutine keep their order.
+func (s *Stream) ProposeFunc(c machine.Command, done func(machine.Reply, error)) error {
+	seq := s.requests.add(s.node.cfg.Clock.Now(), done)
+	err := s.group.Propose(machine.Append(nil, machine.Origin{Proposer: s.replica, Seq: seq}, c))
+	if err != nil {
+		s.requests.take(seq)
+	}
+	return err
+}
+
+// Appoint proposes runners for consumers.
+func (s *Stream) Appoint(list machine.Runners) error {
+	return s.group.Propose(machine.Append(nil, machine.Origin{Proposer: s.replica}, list))
+}
+
+// Members are the group's voters and learners, as this replica knows them.
+func (s *Stream) Members() (voters, learners []base.Replica) {
+	m := s.members.Load()
+	return m.voters, m.learners
+}
+
+// Replica is this node's member of the group.
+func (s *Stream) Replica() base.ReplicaID { return s.replica }
+
 // Applied is the index up to which the store stands.
 func (s *Stream) Applied() uint64 { return s.store.Applied() }
 
@@ -188,7 +215,7 @@ func (s *Stream) Restore(index uint64, r io.Reader) error {
 		return err
 	}
 	base.Assert(s.store.Applied() == index, "image of %s stands at %d, not %d", s.name, s.store.Applied(), index)
-	if err := s.load(); err != nil {
+	if err := s.loadMachine(); err != nil {
 		return err
 	}
 	s.syncRunners()
