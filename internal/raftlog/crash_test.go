@@ -101,7 +101,7 @@ func (p *crashPoint) verify(rng *rand.Rand) error {
 }
 
 func TestCrashAtEveryWrite(t *testing.T) {
-	seeds, steps := 8, 400
+	seeds, steps := 5, 300
 	if testing.Short() {
 		seeds = 2
 	}

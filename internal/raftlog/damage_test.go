@@ -358,4 +358,3 @@ func TestDamageMetByReader(t *testing.T) {
 		t.Fatal(err)
 	}
 }
-

@@ -67,8 +67,13 @@ func putSegmentHeader(page []byte, number, stamp uint64) {
 	le.PutUint32(p[8:], segmentVersion)
 	le.PutUint64(p[16:], number)
 	le.PutUint64(p[24:], stamp)
-	le.PutUint32(p[32:], crc32.Checksum(p[:32], castagnoli))
+	sealPage(p)
 	copy(page[dataStart/2:], p)
+}
+
+// sealPage sets the checksum of one copy of the header.
+func sealPage(p []byte) {
+	binary.LittleEndian.PutUint32(p[32:], crc32.Checksum(p[:32], castagnoli))
 }
 
 // parseSegmentHeader returns the stamp of the file with that number from either
