@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"weir/internal/base"
+	"weir/internal/meta"
 	"weir/internal/msgstore"
+	"weir/internal/rafthost"
 )
 
 // flushSoon has a worker propose and send what a stream gathered.
@@ -36,9 +38,9 @@ type watchList struct {
 	outboxes map[*Stream]struct{}
 	// origins wait for the first leader of a group, or for its update.
 	origins map[base.GroupID][]pendingOrigin
-	// fresh are the replicas that this process made: what they hold in memory is
-	// theirs.
-	fresh map[base.GroupID]base.ReplicaID
+	// earlier are the memory replicas that an earlier life of this process may
+	// have run.
+	earlier map[meta.LostReplica]struct{}
 }
 
 // originTime is how long a request waits for the leader that answers it; by then
@@ -76,19 +78,20 @@ func (w *watchList) dropOrigins(now time.Time) {
 	}
 }
 
-func (w *watchList) setFresh(id base.GroupID, r base.ReplicaID) {
+func (w *watchList) setEarlier(id meta.LostReplica) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.fresh == nil {
-		w.fresh = make(map[base.GroupID]base.ReplicaID)
+	if w.earlier == nil {
+		w.earlier = make(map[meta.LostReplica]struct{})
 	}
-	w.fresh[id] = r
+	w.earlier[id] = struct{}{}
 }
 
-func (w *watchList) isFresh(id base.GroupID, r base.ReplicaID) bool {
+func (w *watchList) isEarlier(id meta.LostReplica) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.fresh[id] == r
+	_, ok := w.earlier[id]
+	return ok
 }
 
 // watchOutbox has a stream's outbox looked after until it is empty.
@@ -160,6 +163,10 @@ func (n *Node) checkpoint() {
 	n.checkpointMu.Lock()
 	defer n.checkpointMu.Unlock()
 	n.lastSaved = n.cfg.Clock.Now()
+	pressed := make(map[base.GroupID]bool)
+	for _, id := range append(n.fileLog.Pressure(), n.memLog.Pressure()...) {
+		pressed[id] = true
+	}
 	g := n.meta.Load()
 	if g != nil {
 		if err := g.save(); err != nil {
@@ -174,7 +181,7 @@ func (n *Node) checkpoint() {
 			return
 		}
 		for id, index := range durable {
-			n.compact(g, id, index)
+			n.compact(g, id, index, pressed[id.Group])
 		}
 	}
 }
@@ -184,17 +191,20 @@ func (n *Node) checkpointFailed(err error) {
 	n.unhealthy(err)
 }
 
-func (n *Node) compact(g *metaGroup, id msgstore.StoreID, index uint64) {
-	if index == 0 {
-		return
-	}
-	if id.Group == base.MetaGroup {
-		if g != nil && g.replica == id.Replica {
-			g.group.Compact(index)
-		}
-		return
-	}
+// compact lets go of a group's log up to an index. A group that holds back the
+// log's oldest files keeps nothing for replicas that lag: they get an image.
+func (n *Node) compact(g *metaGroup, id msgstore.StoreID, index uint64, pressed bool) {
+	var group *rafthost.Group
 	if s := n.streamByGroup(id.Group); s != nil && s.replica == id.Replica {
-		s.group.Compact(index)
+		group = s.group
+	} else if id.Group == base.MetaGroup && g != nil && g.replica == id.Replica {
+		group = g.group
+	}
+	switch {
+	case group == nil || index == 0:
+	case pressed:
+		group.CompactAll(index)
+	default:
+		group.Compact(index)
 	}
 }

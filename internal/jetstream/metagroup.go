@@ -83,9 +83,19 @@ func (g *metaGroup) load() error {
 		return fmt.Errorf("read meta state: %w", err)
 	}
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.state, g.written = state, state.Applied()
-	g.mu.Unlock()
+	g.noteAllEarlier(state)
 	return nil
+}
+
+// noteAllEarlier notes every replica that this node may have run before it
+// started.
+func (g *metaGroup) noteAllEarlier(state *meta.State) {
+	state.All(func(a *meta.Assignment) bool {
+		g.node.noteEarlier(a)
+		return true
+	})
 }
 
 // save writes the image to the store, not yet durably, for a checkpoint.
@@ -139,6 +149,11 @@ func (g *metaGroup) Apply(entries []rafthost.Entry) error {
 		}
 		g.mu.Lock()
 		effects := g.state.Apply(e.Index, cmd)
+		if e.Index <= g.replayed {
+			for _, c := range effects.Changed {
+				g.node.noteEarlier(c.After)
+			}
+		}
 		g.mu.Unlock()
 		g.node.metaApplied(g, effects)
 		if effects.Proposer == g.replica {
@@ -189,6 +204,9 @@ func (g *metaGroup) Restore(index uint64, r io.Reader) error {
 	g.node.checkpointMu.Lock()
 	defer g.node.checkpointMu.Unlock()
 	g.mu.Lock()
+	if g.state.Applied() < g.replayed {
+		g.noteAllEarlier(state)
+	}
 	g.state = state
 	g.mu.Unlock()
 	if err := g.save(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"weir/internal/api"
 	"weir/internal/base"
 	"weir/internal/consumer"
 	"weir/internal/machine"
@@ -62,9 +63,7 @@ func (n *Node) assign() {
 		return
 	}
 	var wanted []*meta.Assignment
-	var applied uint64
 	g.View(func(s *meta.State) {
-		applied = s.Applied()
 		s.All(func(a *meta.Assignment) bool {
 			wanted = append(wanted, a)
 			return true
@@ -78,8 +77,8 @@ func (n *Node) assign() {
 			continue
 		}
 		seen[a.Group] = true
-		if n.forgotten(g, a, r, applied) {
-			lost = append(lost, meta.LostReplica{Group: a.Group, Replica: r.ID})
+		if id := (meta.LostReplica{Group: a.Group, Replica: r.ID}); n.watching.isEarlier(id) {
+			lost = append(lost, id)
 			continue
 		}
 		n.assignOne(a, r)
@@ -94,13 +93,16 @@ func (n *Node) assign() {
 	}
 }
 
-// forgotten tells that a memory replica ran in an earlier life of this process,
-// so that what it knew is gone and it must not vote as who it was.
-func (n *Node) forgotten(g *metaGroup, a *meta.Assignment, r base.Replica, applied uint64) bool {
-	if a.Storage() != "memory" || n.streamByGroup(a.Group) != nil {
-		return false
+// noteEarlier notes that this node may have run its replica of a memory stream
+// in an earlier life of the process: what it knew is gone, and it must not vote as
+// who it was.
+func (n *Node) noteEarlier(a *meta.Assignment) {
+	if a == nil || a.Storage() != api.MemoryStorage {
+		return
 	}
-	return a.Revision <= g.replayed && !n.watching.isFresh(a.Group, r.ID)
+	if r, _, ok := a.ReplicaOn(n.cfg.Identity.Node); ok {
+		n.watching.setEarlier(meta.LostReplica{Group: a.Group, Replica: r.ID})
+	}
 }
 
 func (n *Node) assignOne(a *meta.Assignment, r base.Replica) {
@@ -125,7 +127,6 @@ func (n *Node) assignOne(a *meta.Assignment, r base.Replica) {
 		n.unhealthy(fmt.Errorf("stream %s > %s: %w", a.Account, a.Name, err))
 		return
 	}
-	n.watching.setFresh(a.Group, r.ID)
 	n.mu.Lock()
 	n.streams[streamKey{a.Account, a.Name}] = s
 	n.groups[a.Group] = s
