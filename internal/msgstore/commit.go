@@ -33,6 +33,10 @@ func (s *Store) Commit(applied uint64) error {
 		return s.err
 	}
 	s.db.tables.trim()
+	if s.wasteful {
+		s.wasteful = false
+		s.db.janitor.rewrite(s)
+	}
 	return nil
 }
 
@@ -75,7 +79,7 @@ func (s *Store) writeReset(b *pebble.Batch) (err error) {
 		}
 		g.dirty = false
 		err = errors.Join(err, b.Delete(appendUintKey(nil, s.number, kindSegment, g.id), nil))
-		s.db.garbage.addFile(s.file(g))
+		s.db.garbage.addFile(s.file(g), g.size)
 		return true
 	})
 	s.touched = slices.DeleteFunc(s.touched, func(g *segment) bool { return g.base < s.reset })
@@ -136,11 +140,13 @@ func (s *Store) kill(b *pebble.Batch, v victim) error {
 	t.kill(pos)
 	g.dead++
 	g.deadBytes += int64(t.size(pos))
+	s.wasteful = s.wasteful || g != s.tail && g.mostlyDead()
 	if v.erase {
-		value := appendUints([]byte{metaVersion}, g.id, uint64(t.offs[pos]), uint64(t.size(pos)))
-		if err := b.Set(appendUintKey(nil, s.number, kindErase, v.seq), value, nil); err != nil {
+		x := erasure{key: s.file(g), seq: v.seq, time: v.time, off: int64(t.offs[pos]), size: t.size(pos)}
+		if err := b.Set(x.dbKey(), x.encode(), nil); err != nil {
 			return err
 		}
+		s.db.garbage.addErasure(x)
 	}
 	if v.seq < s.cur.state.FirstSeq {
 		return nil
@@ -318,7 +324,7 @@ func (s *Store) writeSegments(b *pebble.Batch) error {
 // dropSegment deletes what Pebble has of a segment; its file goes after the next
 // checkpoint.
 func (s *Store) dropSegment(b *pebble.Batch, g *segment, key []byte) error {
-	s.db.garbage.addFile(s.file(g))
+	s.db.garbage.addFile(s.file(g), g.size)
 	err := b.Delete(key, nil)
 	if g.marked {
 		lower := appendUintKey(nil, s.number, kindDead, g.base)

@@ -78,6 +78,7 @@ type DB struct {
 	checkpointMu sync.Mutex
 	garbage      garbage
 	tables       tableBudget
+	janitor      *janitor
 }
 
 // catalogEntry is what is known of a store whether or not it is open.
@@ -112,6 +113,7 @@ func Open(o Options) (*DB, error) {
 	if err := db.recover(); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
+	db.janitor = startJanitor(db)
 	return db, nil
 }
 
@@ -425,6 +427,7 @@ func (db *DB) Close() error {
 		return nil
 	}
 	db.mu.Unlock()
+	db.janitor.stop()
 	_, err := db.Checkpoint()
 	db.mu.Lock()
 	db.closed = true

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"weir/internal/base"
@@ -30,8 +31,9 @@ type files struct {
 	open map[fileKey]*handle
 	lru  list.List // of *handle with refs == 0, least recently used first
 
-	// dirty and dirtyDirs are what a sync must take. A writer adds its file
-	// before it commits the batch that depends on its bytes.
+	// dirty and dirtyDirs are what a sync must take. A writer adds its file after
+	// it has written (a sync may come between) and before it commits the batch that
+	// depends on the bytes.
 	dirtyMu   sync.Mutex
 	dirty     map[fileKey]struct{}
 	dirtyDirs map[string]struct{}
@@ -69,8 +71,6 @@ func (c *files) path(key fileKey) string {
 // create makes an empty file, in place of one that a crash left behind.
 func (c *files) create(key fileKey) (*handle, error) {
 	dir := c.storeDir(key.store)
-	c.markDir(c.dir)
-	c.markDir(dir)
 	if err := c.fs.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("creating segment directory: %w", err)
 	}
@@ -78,6 +78,8 @@ func (c *files) create(key fileKey) (*handle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("creating segment: %w", err)
 	}
+	c.markDir(c.dir)
+	c.markDir(dir)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	base.Assert(c.open[key] == nil, "segment %v created while open", key)
@@ -92,7 +94,10 @@ func (c *files) acquire(key fileKey) (*handle, error) {
 	defer c.mu.Unlock()
 	h := c.open[key]
 	if h == nil {
-		if _, err := c.fs.Stat(c.path(key)); err != nil {
+		// OpenReadWrite would create a file that is not there.
+		if _, err := c.fs.Stat(c.path(key)); oserror.IsNotExist(err) {
+			return nil, base.Corruptf("segment %d of store %d is missing", key.id, key.store)
+		} else if err != nil {
 			return nil, fmt.Errorf("opening segment: %w", err)
 		}
 		f, err := c.fs.OpenReadWrite(c.path(key), vfs.WriteCategoryUnspecified)
@@ -143,7 +148,6 @@ func (c *files) write(key fileKey, b []byte, off int64) error {
 }
 
 func (c *files) writeTo(h *handle, b []byte, off int64) (err error) {
-	c.markDirty(h.key)
 	if h.pos == off {
 		_, err = h.Write(b)
 		h.pos += int64(len(b))
@@ -151,6 +155,7 @@ func (c *files) writeTo(h *handle, b []byte, off int64) (err error) {
 		_, err = h.WriteAt(b, off)
 		h.pos = -1
 	}
+	c.markDirty(h.key)
 	if err != nil {
 		return fmt.Errorf("writing segment %d: %w", h.key.id, err)
 	}

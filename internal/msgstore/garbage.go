@@ -13,22 +13,40 @@ import (
 // it is unlinked after the next flush. Files that an open image reads are kept
 // until it is closed.
 type garbage struct {
-	mu     sync.Mutex
-	files  []fileKey
-	stores []uint32
-	pins   map[uint32]int // store number → images open
+	mu sync.Mutex
+	waste
+	bytes int64          // of files
+	pins  map[uint32]int // store number → images open
 }
+
+// collectAt is the size of waste from which a checkpoint is made to get rid of it.
+const collectAt = 64 << 20
 
 // waste is one collection's share.
 type waste struct {
-	files  []fileKey
-	stores []uint32
+	files    []fileKey
+	stores   []uint32
+	erasures []erasure
 }
 
-func (g *garbage) addFile(key fileKey) {
+func (g *garbage) addFile(key fileKey, size int64) {
 	g.mu.Lock()
 	g.files = append(g.files, key)
+	g.bytes += size
 	g.mu.Unlock()
+}
+
+func (g *garbage) addErasure(x erasure) {
+	g.mu.Lock()
+	g.erasures = append(g.erasures, x)
+	g.mu.Unlock()
+}
+
+// large tells whether a checkpoint should be made for the garbage's sake.
+func (g *garbage) large() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.bytes >= collectAt
 }
 
 func (g *garbage) addStore(number uint32) {
@@ -52,20 +70,23 @@ func (g *garbage) pin(number uint32, by int) {
 func (g *garbage) take() (w waste) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	pinned := func(number uint32) bool { return g.pins[number] > 0 }
-	for _, f := range g.files {
-		if !pinned(f.store) {
-			w.files = append(w.files, f)
-		}
-	}
-	for _, number := range g.stores {
-		if !pinned(number) {
-			w.stores = append(w.stores, number)
-		}
-	}
-	g.files = slices.DeleteFunc(g.files, func(f fileKey) bool { return !pinned(f.store) })
-	g.stores = slices.DeleteFunc(g.stores, func(n uint32) bool { return !pinned(n) })
+	g.files, w.files = split(g, g.files, func(f fileKey) uint32 { return f.store })
+	g.stores, w.stores = split(g, g.stores, func(n uint32) uint32 { return n })
+	g.erasures, w.erasures = split(g, g.erasures, func(x erasure) uint32 { return x.key.store })
+	g.bytes = 0
 	return w
+}
+
+// split tells what is pinned from what may go.
+func split[T any](g *garbage, all []T, number func(T) uint32) (kept, gone []T) {
+	for _, x := range all {
+		if g.pins[number(x)] > 0 {
+			kept = append(kept, x)
+		} else {
+			gone = append(gone, x)
+		}
+	}
+	return kept, gone
 }
 
 func (g *garbage) putBack(w waste) {
@@ -73,10 +94,22 @@ func (g *garbage) putBack(w waste) {
 	defer g.mu.Unlock()
 	g.files = append(g.files, w.files...)
 	g.stores = append(g.stores, w.stores...)
+	g.erasures = append(g.erasures, w.erasures...)
 }
 
-// collect unlinks.
+// collect overwrites and unlinks.
 func (db *DB) collect(w waste) (err error) {
+	unlinked := map[fileKey]bool{}
+	for _, key := range w.files {
+		unlinked[key] = true
+	}
+	for _, number := range w.stores {
+		unlinked[fileKey{store: number}] = true
+	}
+	w.erasures = slices.DeleteFunc(w.erasures, func(x erasure) bool {
+		return unlinked[x.key] || unlinked[fileKey{store: x.key.store}]
+	})
+	err = db.erase(w.erasures)
 	for _, key := range w.files {
 		db.files.forget(key)
 		if e := db.opts.FS.Remove(db.files.path(key)); e != nil && !oserror.IsNotExist(e) {

@@ -90,19 +90,18 @@ func appendUints(dst []byte, values ...uint64) []byte {
 type meta struct {
 	applied  uint64 // last index whose changes are all in
 	openBase uint64 // first sequence that the subject index does not cover
-	nextFile uint64 // id of the next segment file
 	state    msg.State
 }
 
 func (m *meta) encode(dst []byte) []byte {
 	st := &m.state
-	return appendUints(append(dst, metaVersion), m.applied, m.openBase, m.nextFile, st.Msgs, st.Bytes, st.FirstSeq, st.LastSeq,
+	return appendUints(append(dst, metaVersion), m.applied, m.openBase, st.Msgs, st.Bytes, st.FirstSeq, st.LastSeq,
 		uint64(st.FirstTime), uint64(st.LastTime), uint64(st.NumSubjects))
 }
 
 func decodeMeta(b []byte) (m meta, err error) {
 	r := newReader(b)
-	m.applied, m.openBase, m.nextFile = r.uint(), r.uint(), r.uint()
+	m.applied, m.openBase = r.uint(), r.uint()
 	m.state.Msgs, m.state.Bytes, m.state.FirstSeq, m.state.LastSeq = r.uint(), r.uint(), r.uint(), r.uint()
 	m.state.FirstTime, m.state.LastTime, m.state.NumSubjects = int64(r.uint()), int64(r.uint()), int(r.uint())
 	if !r.ok {

@@ -1,6 +1,7 @@
 package msgstore
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -65,9 +66,11 @@ func (m *model) matching(f subject.Filter) (out []msg.Message) {
 }
 
 func (m *model) delete(seq uint64) bool {
-	n := len(m.msgs)
-	m.msgs = slices.DeleteFunc(slices.Clone(m.msgs), func(x msg.Message) bool { return x.Seq == seq })
-	return len(m.msgs) < n
+	i, ok := slices.BinarySearchFunc(m.msgs, seq, func(x msg.Message, seq uint64) int { return cmp.Compare(x.Seq, seq) })
+	if ok {
+		m.msgs = slices.Delete(m.msgs, i, i+1)
+	}
+	return ok
 }
 
 // driver does the same random steps to a store and to a model.
@@ -132,7 +135,7 @@ func (d *driver) purge() {
 	n, _, err := d.s.Purge(below)
 	d.must(err)
 	before := len(d.m.msgs)
-	d.m.msgs = slices.DeleteFunc(slices.Clone(d.m.msgs), func(x msg.Message) bool { return x.Seq < below })
+	d.m.msgs = slices.DeleteFunc(d.m.msgs, func(x msg.Message) bool { return x.Seq < below })
 	if int(n) != before-len(d.m.msgs) {
 		d.t.Fatalf("purge below %d: %d, want %d", below, n, before-len(d.m.msgs))
 	}
@@ -165,7 +168,7 @@ func (d *driver) entry() {
 			d.s.SetLast(to)
 			d.m.last = to
 		case n < 880 && d.big:
-			for range 1500 {
+			for range 1200 {
 				d.append()
 			}
 		default:
@@ -269,7 +272,7 @@ func (d *driver) checkFilter(r Reader, f subject.Filter, want []msg.Message) {
 	d.t.Helper()
 	for range 5 {
 		from := uint64(d.rng.Int64N(int64(d.m.last) + 2))
-		i, _ := slices.BinarySearchFunc(want, from, func(x msg.Message, seq uint64) int { return int(int64(x.Seq) - int64(seq)) })
+		i, _ := slices.BinarySearchFunc(want, from, func(x msg.Message, seq uint64) int { return cmp.Compare(x.Seq, seq) })
 		n, err := r.NumPending(from, f)
 		d.must(err)
 		if int(n) != len(want)-i {
@@ -337,7 +340,7 @@ func openTest(t testing.TB, fs vfs.FS) *DB {
 }
 
 func TestAgainstModel(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(9) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			fs := vfs.NewMem()
 			db := openTest(t, fs)
@@ -346,7 +349,7 @@ func TestAgainstModel(t *testing.T) {
 				t.Fatal(err)
 			}
 			d := &driver{t: t, rng: rand.New(rand.NewPCG(seed, 1)), s: s, m: newModel(), subjects: []int{4, 40, 4000}[seed%3], big: true}
-			for i := range 400 {
+			for i := range 300 {
 				d.entry()
 				if d.rng.IntN(40) == 0 {
 					d.checkReader()

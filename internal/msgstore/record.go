@@ -94,13 +94,23 @@ func parseHead(b []byte) (r record, need int, err error) {
 	return r, 0, nil
 }
 
+func (r record) body() []byte { return r[recordHead+r.subjectLen() : r.size()] }
+
+// checkBody checks header and data, whose bytes must be there.
+func (r record) checkBody() error {
+	if crc32.Checksum(r.body(), castagnoli) != binary.LittleEndian.Uint32(r[4:]) {
+		return base.Corruptf("record %d: checksum differs", r.seq())
+	}
+	return nil
+}
+
 // message fills m with the record, whose bytes must all be there; the slices of
 // m point into it. A subject equal to m's is not allocated again.
 func (r record) message(m *msg.Message) error {
-	body := r[recordHead+r.subjectLen() : r.size()]
-	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(r[4:]) {
-		return base.Corruptf("record %d: checksum differs", r.seq())
+	if err := r.checkBody(); err != nil {
+		return err
 	}
+	body := r.body()
 	m.Seq, m.Time = r.seq(), r.time()
 	if s := r.subject(); m.Subject != s {
 		m.Subject = string([]byte(s))

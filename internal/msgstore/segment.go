@@ -41,6 +41,11 @@ type segment struct {
 
 func (g *segment) live() int { return g.count - g.dead }
 
+func (g *segment) liveBytes() int64 { return g.size - segmentHead - g.deadBytes }
+
+// mostlyDead tells whether the segment is worth being rewritten.
+func (g *segment) mostlyDead() bool { return g.deadBytes > g.liveBytes() }
+
 func (g *segment) encode(dst []byte) []byte {
 	marked := uint64(0)
 	if g.marked {

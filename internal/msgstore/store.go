@@ -37,7 +37,8 @@ type Store struct {
 	// it, but for the background rewriting of segments.
 	mu         sync.RWMutex
 	closed     atomic.Bool
-	areaLoaded atomic.Bool // core.open has been rebuilt
+	areaLoaded atomic.Bool   // core.open has been rebuilt
+	fileID     atomic.Uint64 // of the newest segment; never lowered while the store is open
 	core
 }
 
@@ -62,11 +63,14 @@ type core struct {
 	keys     map[string]keyValue // changes of user keys since the last Commit
 	firstMsg msg.Info            // of cur.state.FirstSeq, if its Seq says so
 	scratch  []byte
+	staged   bool  // being filled by a restore
+	wasteful bool  // a segment has become mostly dead since the last Commit
 	err      error // a Commit failed half-way: the store is of no use
 }
 
 type pendingDelete struct {
 	entry *entry
+	time  int64
 	erase bool
 }
 
@@ -103,11 +107,17 @@ func (s *Store) load(number uint32) error {
 	if len(s.segs) > 0 {
 		s.tail = s.segs[len(s.segs)-1]
 		s.bufStart = s.tail.size
+		for _, g := range s.segs {
+			s.fileID.Store(max(s.fileID.Load(), g.id))
+		}
 	}
 	if err := s.check(); err != nil {
 		return err
 	}
-	return s.dropOrphanFiles()
+	if err := s.dropOrphanFiles(); err != nil {
+		return err
+	}
+	return s.redoErasures()
 }
 
 func (s *Store) init(number uint32, m meta) {
@@ -204,7 +214,12 @@ func (s *Store) Append(m *msg.Message) error {
 	first := s.live(e) == 0
 	s.mu.Lock()
 	g := s.tail
-	g.tab.Load().push(g.base, m.Seq, n)
+	t, err := s.loadTable(g)
+	if err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	t.push(g.base, m.Seq, n)
 	g.last, g.lastTime = m.Seq, m.Time
 	g.size += int64(n)
 	g.count++
@@ -247,13 +262,15 @@ func (s *Store) makeRoom(m *msg.Message, n int) error {
 		if err := s.writeBuffer(); err != nil {
 			return err
 		}
+		s.db.tables.add(s, g, t)
 	}
-	g := &segment{id: s.cur.nextFile, base: m.Seq, last: m.Seq, firstTime: m.Time, size: segmentHead}
+	g := &segment{id: s.nextFile(), base: m.Seq, last: m.Seq, firstTime: m.Time, size: segmentHead}
 	g.tab.Store(newTable())
-	s.cur.nextFile++
-	if err := s.createFile(g); err != nil {
+	h, err := s.createFile(s.file(g))
+	if err != nil {
 		return err
 	}
+	s.db.files.release(h)
 	s.mu.Lock()
 	s.segs = append(s.segs, g)
 	s.mu.Unlock()
@@ -261,15 +278,22 @@ func (s *Store) makeRoom(m *msg.Message, n int) error {
 	return nil
 }
 
-func (s *Store) createFile(g *segment) error {
-	h, err := s.db.files.create(s.file(g))
+// nextFile hands out the id of a new segment.
+func (s *Store) nextFile() uint64 { return s.fileID.Add(1) }
+
+// createFile makes a segment file without records; the caller releases it.
+func (s *Store) createFile(key fileKey) (*handle, error) {
+	h, err := s.db.files.create(key)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer s.db.files.release(h)
 	var head [segmentHead]byte
 	copy(head[:], segmentMagic)
-	return s.db.files.writeTo(h, head[:], 0)
+	if err := s.db.files.writeTo(h, head[:], 0); err != nil {
+		s.db.files.release(h)
+		return nil, err
+	}
+	return h, nil
 }
 
 // writeBuffer puts the buffered records into the tail's file.
@@ -300,7 +324,7 @@ func (s *Store) Delete(seq uint64, erase bool) (msg.Info, bool, error) {
 	if err != nil {
 		return info, false, err
 	}
-	s.pending[seq] = pendingDelete{entry: e, erase: erase}
+	s.pending[seq] = pendingDelete{entry: e, time: info.Time, erase: erase}
 	e.removed++
 	st := &s.cur.state
 	if s.live(e) == 0 {

@@ -5,7 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// tableBudget bounds the memory of the tables of sealed segments over all stores.
+// tableBudget bounds the memory of the tables over all stores. The table of a
+// segment with uncommitted changes stays.
 type tableBudget struct {
 	max  int64
 	used atomic.Int64
@@ -21,6 +22,9 @@ type loadedTable struct {
 }
 
 func (b *tableBudget) add(s *Store, g *segment, t *table) {
+	if s.staged {
+		return // it drops its tables itself
+	}
 	n := t.bytes()
 	b.mu.Lock()
 	b.loaded = append(b.loaded, loadedTable{s, g, n})
@@ -57,7 +61,7 @@ func (s *Store) dropTable(g *segment) bool {
 		return false
 	}
 	defer s.mu.Unlock()
-	if g.dirty || len(s.segs) > 0 && s.segs[len(s.segs)-1] == g {
+	if g.dirty {
 		return false
 	}
 	g.tab.Store(nil)

@@ -2,6 +2,7 @@ package msgstore
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"sort"
 
@@ -251,8 +252,9 @@ func (s *Store) checkPlace(rec record, at place) error {
 	return nil
 }
 
+// damaged says where an error was met.
 func (s *Store) damaged(at place, err error) error {
-	return base.Corruptf("store %s, segment %d, message %d at offset %d: %w", s.id, at.seg.id, at.seq, at.off, err)
+	return fmt.Errorf("store %s, segment %d, message %d at offset %d: %w", s.id, at.seg.id, at.seq, at.off, err)
 }
 
 func (s *Store) readBytes(h *handle, at place, n int) ([]byte, error) {
@@ -310,45 +312,69 @@ const scanWindow = 256 << 10
 
 // scanSegment builds a segment's table from its file.
 func (s *Store) scanSegment(g *segment) (*table, error) {
-	h, err := s.db.files.acquire(s.file(g))
-	if err != nil {
-		return nil, err
-	}
-	defer s.db.files.release(h)
 	t := &table{offs: make([]uint32, 1, g.count+1)}
 	t.offs[0] = segmentHead
-	buf := make([]byte, 0, min(scanWindow, g.size-segmentHead))
-	start := int64(segmentHead) // offset of buf in the file
-	for off := start; off < g.size; {
-		at := place{seg: g, off: off}
-		rec, need, err := parseHead(buf[off-start:])
-		if err == nil && need > 0 {
-			n := min(max(int64(need), scanWindow), g.size-off)
-			if n < int64(need) {
-				return nil, s.damaged(at, base.Corruptf("record is cut"))
-			}
-			buf, start = slices.Grow(buf[:0], int(n))[:n], off
-			if err := s.db.files.read(h, buf, off); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if err != nil {
-			return nil, s.damaged(at, err)
-		}
+	err := s.walkHeads(s.file(g), g, func(off int64, rec record) error {
 		if rec.seq() < g.base || t.len() > 0 && rec.seq() <= t.seq(g.base, t.len()-1) {
-			return nil, s.damaged(at, base.Corruptf("sequence %d is out of order", rec.seq()))
+			return base.Corruptf("sequence %d is out of order", rec.seq())
 		}
 		t.push(g.base, rec.seq(), rec.size())
-		off += int64(rec.size())
-		if skip := off - start; skip > int64(len(buf)) {
-			buf, start = buf[:0], off
-		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	if t.len() != g.count {
 		return nil, base.Corruptf("store %s: segment %d has %d records, %d are known", s.id, g.id, t.len(), g.count)
 	}
 	return t, nil
+}
+
+// walkHeads visits the heads of a segment's records; of their bodies as much as
+// has been read with them.
+func (s *Store) walkHeads(key fileKey, g *segment, visit func(off int64, rec record) error) error {
+	return s.walkRecords(key, g, false, visit)
+}
+
+// walk visits the whole records of a segment, whose bodies are not checked.
+func (s *Store) walk(key fileKey, g *segment, visit func(off int64, rec record) error) error {
+	return s.walkRecords(key, g, true, visit)
+}
+
+func (s *Store) walkRecords(key fileKey, g *segment, whole bool, visit func(off int64, rec record) error) error {
+	h, err := s.db.files.acquire(key)
+	if err != nil {
+		return err
+	}
+	defer s.db.files.release(h)
+	buf := make([]byte, 0, min(scanWindow, g.size-segmentHead))
+	start := int64(segmentHead) // offset of buf in the file
+	for off := start; off < g.size; {
+		at := place{seg: g, off: off}
+		rec, need, err := parseHead(buf[min(off-start, int64(len(buf))):])
+		if err == nil && need == 0 && whole && rec.size() > len(rec) {
+			need = rec.size()
+		}
+		if err == nil && need > 0 {
+			n := min(max(int64(need), scanWindow), g.size-off)
+			if n < int64(need) {
+				return s.damaged(at, errRecordCut)
+			}
+			buf, start = slices.Grow(buf[:0], int(n))[:n], off
+			if err := s.db.files.read(h, buf, off); err != nil {
+				return err
+			}
+			continue
+		}
+		if err == nil {
+			err = visit(off, rec)
+		}
+		if err != nil {
+			return s.damaged(at, err)
+		}
+		off += int64(rec.size())
+	}
+	return nil
 }
 
 // markDead sets the dead bits of a table from the committed state.

@@ -1,0 +1,175 @@
+package msgstore
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"weir/internal/base"
+	"weir/internal/msg"
+	"weir/internal/subject"
+)
+
+// TestReadersSeeWholeCommits overwrites keys, one message each, while readers get
+// them: a key is never missing, and its value never goes back.
+func TestReadersSeeWholeCommits(t *testing.T) {
+	db := openTest(t, vfs.NewMem())
+	s, err := db.Store(1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const keys, rounds = 50, 400
+	name := func(i int) string { return fmt.Sprintf("kv.%d", i) }
+	put := func(i int, round int) {
+		last, ok, err := s.LastFor(name(i))
+		if err == nil && ok {
+			_, _, err = s.Delete(last, false)
+		}
+		if err == nil {
+			err = s.Append(&msg.Message{Seq: s.State().LastSeq + 1, Time: 1, Subject: name(i), Data: fmt.Append(nil, round)})
+		}
+		if err == nil && i%7 == 0 {
+			err = s.Commit(uint64(round*keys + i))
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for i := range keys {
+		put(i, 0)
+	}
+	if err := s.Commit(1); err != nil {
+		t.Fatal(err)
+	}
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	read := func(f func(r Reader) error) {
+		wg.Go(func() {
+			for !stop.Load() {
+				if err := f(s.Reader()); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	read(func(r Reader) error {
+		for i := range keys {
+			var m msg.Message
+			if ok, err := r.LoadLast(name(i), &m, nil); err != nil || !ok {
+				return fmt.Errorf("%s: %v %w", name(i), ok, err)
+			}
+		}
+		return nil
+	})
+	read(func(r Reader) error {
+		n, err := r.NumPending(0, subject.NewFilter("kv.*"))
+		if err == nil && n != keys {
+			err = fmt.Errorf("%d messages for %d keys", n, keys)
+		}
+		return err
+	})
+	read(func(r Reader) error {
+		n, f, m := uint64(0), subject.NewFilter("kv.*"), msg.Message{}
+		for ok := true; ok; {
+			var err error
+			if ok, err = r.Next(n, f, &m, nil); err != nil {
+				return err
+			}
+			n = m.Seq + 1
+		}
+		return nil
+	})
+	read(func(Reader) error { _, err := db.Checkpoint(); return err })
+	for round := range rounds {
+		for i := range keys {
+			put(i, round+1)
+		}
+	}
+	stop.Store(true)
+	wg.Wait()
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSyncFails wants a DB whose disk has failed to say so, and to close.
+func TestSyncFails(t *testing.T) {
+	broken := errors.New("disk is on fire")
+	var on atomic.Bool
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if on.Load() && (op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSync) {
+			return broken
+		}
+		return nil
+	}))
+	db := openTest(t, fs)
+	s, err := db.Store(1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Append(&msg.Message{Seq: 1, Subject: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit(1); err != nil {
+		t.Fatal(err)
+	}
+	on.Store(true)
+	if _, err := db.p.AsyncFlush(); err != nil { // as Pebble does when a memtable is full
+		t.Fatal(err)
+	}
+	<-db.failedCh
+	if err := s.Commit(2); !errors.Is(err, broken) {
+		t.Fatalf("commit: %v", err)
+	}
+	if _, err := db.Checkpoint(); !errors.Is(err, broken) {
+		t.Fatalf("checkpoint: %v", err)
+	}
+	if err := db.Close(); !errors.Is(err, broken) {
+		t.Fatalf("close: %v", err)
+	}
+}
+
+// TestDamage flips every bit of a segment in turn: what is read is the message or
+// an error that is marked as corruption.
+func TestDamage(t *testing.T) {
+	fs := vfs.NewMem()
+	db := openTest(t, fs)
+	s, err := db.Store(1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &driver{t: t, s: s}
+	for seq := range uint64(3) {
+		d.must(s.Append(&msg.Message{Seq: seq + 1, Subject: "a.b", Header: []byte("h"), Data: []byte("data")}))
+	}
+	d.must(s.Commit(1))
+	path := db.files.path(s.file(s.segs[0]))
+	d.must(db.Close())
+	raw, err := fs.UnsafeGetFileDataBuffer(path)
+	d.must(err)
+	for bit := segmentHead * 8; bit < len(raw)*8; bit++ {
+		raw[bit/8] ^= 1 << (bit % 8)
+		found := 0
+		db := openTest(t, fs)
+		s, err := db.Store(1, 1)
+		for seq := uint64(1); seq <= 3 && err == nil; seq++ {
+			var m msg.Message
+			var ok bool
+			if ok, err = s.Reader().Load(seq, &m, nil); ok {
+				found++
+				equalMessage(t, ok, m, &msg.Message{Seq: seq, Subject: "a.b", Header: []byte("h"), Data: []byte("data")})
+			}
+		}
+		if !base.IsCorrupt(err) {
+			t.Fatalf("bit %d: %d messages found, %v", bit, found, err)
+		}
+		d.must(db.Close())
+		raw[bit/8] ^= 1 << (bit % 8)
+	}
+}

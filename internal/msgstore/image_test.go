@@ -1,0 +1,168 @@
+package msgstore
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"weir/internal/base"
+	"weir/internal/msg"
+)
+
+// TestImage restores images, taken while writes go on, into another store with
+// other content, and compares.
+func TestImage(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { testImage(t, seed) })
+	}
+}
+
+func testImage(t *testing.T, seed uint64) {
+	db := openTest(t, vfs.NewMem())
+	newDriver := func(group base.GroupID) *driver {
+		s, err := db.Store(group, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &driver{t: t, rng: rand.New(rand.NewPCG(seed, uint64(group))), s: s, m: newModel(), subjects: 50, big: true}
+	}
+	from, to := newDriver(1), newDriver(2)
+	for range 60 {
+		from.entry()
+		to.entry()
+	}
+	image, err := from.s.Snapshot()
+	from.must(err)
+	then := from.m.clone()
+	hash, err := from.s.Hash()
+	from.must(err)
+	for range 60 {
+		from.entry()
+	}
+	_, err = db.Checkpoint()
+	from.must(err)
+	var b bytes.Buffer
+	n, err := image.WriteTo(&b)
+	from.must(err)
+	if int(n) != b.Len() || image.Index() != then.applied {
+		t.Fatalf("image of %d bytes at %d, want %d at %d", n, image.Index(), b.Len(), then.applied)
+	}
+	from.must(image.Close())
+	checkBroken(t, to, b.Bytes())
+	to.checkReader()
+	to.must(to.s.Restore(&b))
+	to.m, to.now = then, from.now
+	to.checkReader()
+	if got, err := to.s.Hash(); err != nil || got != hash {
+		t.Fatalf("hash %x %v, want %x", got, err, hash)
+	}
+	for range 30 {
+		to.entry()
+	}
+	to.checkReader()
+	_, err = db.Checkpoint()
+	to.must(err)
+	names, err := db.opts.FS.List(db.files.dir)
+	to.must(err)
+	if len(names) != 2 {
+		t.Fatalf("segment directories %v, want two", names)
+	}
+	to.must(db.Close())
+}
+
+// checkBroken restores damaged and cut images, which must change nothing.
+func checkBroken(t *testing.T, d *driver, image []byte) {
+	t.Helper()
+	for range 8 {
+		flipped := bytes.Clone(image)
+		flipped[d.rng.IntN(len(flipped))] ^= 1 << d.rng.IntN(8)
+		if err := d.s.Restore(bytes.NewReader(flipped)); err == nil {
+			t.Fatal("a damaged image was restored")
+		}
+		if err := d.s.Restore(bytes.NewReader(image[:d.rng.IntN(len(image))])); err == nil {
+			t.Fatal("a cut image was restored")
+		}
+	}
+}
+
+// TestCrashInRestore cuts the power during a restore: the store has the old
+// content or the new.
+func TestCrashInRestore(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	c := &crasher{mem: mem, every: 1 << 30, rng: rand.New(rand.NewPCG(1, 7))}
+	db := openTest(t, errorfsWrap(mem, c))
+	s, err := db.Store(1, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &driver{t: t, rng: rand.New(rand.NewPCG(5, 2)), s: s, m: newModel(), subjects: 30, big: true}
+	for range 40 {
+		d.entry()
+	}
+	var b bytes.Buffer
+	image, err := s.Snapshot()
+	d.must(err)
+	_, err = image.WriteTo(&b)
+	d.must(err)
+	d.must(image.Close())
+	imaged := d.m.clone()
+	for range 40 {
+		d.entry()
+	}
+	_, err = db.Checkpoint()
+	d.must(err)
+	c.setEvery(4)
+	d.must(s.Restore(&b))
+	c.setEvery(1 << 30)
+	history := make([]*model, d.m.applied+1)
+	history[imaged.applied], history[d.m.applied] = imaged, d.m
+	t.Logf("%d crashes", len(c.crashes))
+	for i, crash := range c.crashes {
+		checkCrash(t, crash, history, rand.New(rand.NewPCG(1, uint64(i))), d.subjects)
+	}
+}
+
+// TestErase looks for the bytes of an erased message on the disk.
+func TestErase(t *testing.T) {
+	fs := vfs.NewMem()
+	db := openTest(t, fs)
+	s, err := db.Store(1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &driver{t: t, s: s}
+	for seq := range uint64(10) {
+		d.must(s.Append(&msg.Message{Seq: seq + 1, Time: int64(seq), Subject: "a.secret", Data: fmt.Appendf(nil, "secret-%d", seq+1)}))
+	}
+	d.must(s.Commit(1))
+	_, ok, err := s.Delete(5, true)
+	if !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	d.must(s.Commit(2))
+	_, err = db.Checkpoint()
+	d.must(err)
+	f, err := fs.Open(db.files.path(s.file(s.segs[0])))
+	d.must(err)
+	b, err := io.ReadAll(f)
+	d.must(err)
+	d.must(f.Close())
+	if bytes.Contains(b, []byte("secret-5")) || !bytes.Contains(b, []byte("secret-6")) {
+		t.Fatal("the message was not erased, or another was")
+	}
+	d.must(db.Close())
+	db = openTest(t, fs)
+	s, err = db.Store(1, 1)
+	d.must(err)
+	if st := s.Reader().State(); st.Msgs != 9 || st.NumDeleted != 1 {
+		t.Fatalf("state %+v", st)
+	}
+	if seq, err := s.Reader().SeqAtTime(4); err != nil || seq != 6 {
+		t.Fatal(seq, err)
+	}
+	d.must(db.Close())
+}
