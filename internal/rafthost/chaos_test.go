@@ -60,6 +60,9 @@ func (c *chaos) run() {
 		if s := c.machine(members[0], g).get(); s.Index < c.acked[g].Index {
 			c.t.Errorf("%v ends at %d, %d was acknowledged", g, s.Index, c.acked[g].Index)
 		}
+		c.t.Logf("%v: voters %v, index %d, acknowledged %d, term %d, %d entries, %d restores at one",
+			g, members, c.machine(members[0], g).get().Index, c.acked[g].Index, c.group(members[0], g).Status().Term,
+			c.machine(members[0], g).get().Count, c.machine(members[0], g).restore)
 	}
 }
 

@@ -130,8 +130,11 @@ func (g *Group) campaign() {
 		n.campaigns = 0
 		return
 	}
-	n.campaigns--
-	_ = n.rn.Campaign()
+	// Unless our own last vote is still on its way to a slow disk.
+	if n.soft.RaftState == raft.StateFollower || !g.appending() {
+		n.campaigns--
+		_ = n.rn.Campaign()
+	}
 	if n.campaigns > 0 {
 		delay := campaignRetry + g.h.random(campaignRetry)
 		n.timer = g.h.o.Clock.AfterFunc(delay, func() { g.control(g.campaign) })

@@ -192,8 +192,8 @@ func (h *Host) Close(id base.GroupID) error {
 	return err
 }
 
-// Remove closes a group and deletes its log: this replica will never be again.
-// Call it also for a group that is not open but has left a log, by RemoveLog.
+// Remove closes a group and deletes its log, durably: this replica will never be
+// again. (The log of a group that is not open is deleted by raftlog.)
 func (h *Host) Remove(id base.GroupID) error {
 	g, err := h.take(id)
 	if err != nil {

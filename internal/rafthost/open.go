@@ -25,7 +25,9 @@ type GroupConfig struct {
 	Replica base.ReplicaID
 	// Members are the initial voters of a new group, this replica among them; the
 	// same on all of them. Ignored when the log knows the group. Empty: the replica
-	// waits until the group's leader adds it, and never campaigns before.
+	// waits until the group's leader adds it, and never campaigns before. A memory
+	// replica that was voting is gone with its process: it must come back under a
+	// new id, without Members.
 	Members []base.Replica
 	// Memory puts the log into Options.MemLog.
 	Memory  bool
@@ -90,7 +92,7 @@ func (h *Host) Open(c GroupConfig) (*Group, error) {
 	if err := h.reserve(c.ID); err != nil {
 		return nil, fmt.Errorf("open %v: %w", c.ID, err)
 	}
-	fresh, err := g.start(c)
+	fresh, err := g.start(c, c.Machine.Applied())
 	if err := h.settle(g, err); err != nil {
 		g.shut(err)
 		return nil, fmt.Errorf("open replica %v of %v: %w", c.Replica, c.ID, err)
@@ -139,7 +141,7 @@ func (h *Host) settle(g *Group, err error) error {
 
 // start brings log and machine together and makes the RawNode. It tells whether
 // the group is new.
-func (g *Group) start(c GroupConfig) (fresh bool, err error) {
+func (g *Group) start(c GroupConfig, applied uint64) (fresh bool, err error) {
 	g.raftMu.Lock() // the log's first answers must find a RawNode
 	defer g.raftMu.Unlock()
 	defer g.recovered(&err)
@@ -161,21 +163,13 @@ func (g *Group) start(c GroupConfig) (fresh bool, err error) {
 			return false, err
 		}
 	}
-	applied := c.Machine.Applied()
 	if err := g.completeRestore(known, applied); err != nil {
 		return false, err
 	}
 	if err := g.checkPosition(applied); err != nil {
 		return false, err
 	}
-	return fresh, g.makeNode(max(applied, bootstrapIfKnown(g.members)))
-}
-
-func bootstrapIfKnown(m *members) uint64 {
-	if m == noMembers {
-		return 0
-	}
-	return bootstrapIndex
+	return fresh, g.makeNode(max(applied, min(g.members.index, bootstrapIndex)))
 }
 
 // bootstrap writes the first mark of a new group. Nothing waits for it: whatever

@@ -37,7 +37,9 @@ func (g *Group) ReadIndex(ctx context.Context) (uint64, error) {
 	case r := <-ch:
 		return r.index, r.err
 	case <-ctx.Done():
-		// The channel stays queued until the next answer; it has room for it.
+		g.mu.Lock()
+		g.waits.forgetRead(ch)
+		g.mu.Unlock()
 		return 0, fmt.Errorf("read index of %v: %w", g.id, ctx.Err())
 	}
 }
@@ -70,6 +72,12 @@ func (g *Group) pursueReads() {
 	n.reads.id++
 	n.reads.asked, n.reads.at = true, n.ticks
 	n.rn.ReadIndex(binary.BigEndian.AppendUint64(nil, n.reads.id))
+}
+
+func (g *Group) hasReaders() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.waits.asked)+len(g.waits.read) > 0
 }
 
 func (g *Group) ownTermCommitted() bool {

@@ -184,7 +184,9 @@ func (g *Group) step(m *pb.Message, w *worker) {
 			return
 		}
 		g.wake()
-		g.node.heard[from] = g.node.ticks
+		if g.members.has(base.ReplicaID(from)) {
+			g.node.heard[from] = g.node.ticks
+		}
 		if len(m.GetEntries()) > 0 || (m.GetType() != pb.MsgHeartbeat && m.GetType() != pb.MsgHeartbeatResp) {
 			g.node.idle = 0
 		}
@@ -327,6 +329,12 @@ func (g *Group) afterAppends(responses []*pb.Message, w *worker) {
 	for _, r := range responses {
 		g.step(r, w)
 	}
+}
+
+func (g *Group) appending() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.appends) > 0
 }
 
 // appended runs on the log's goroutine, once per append, in their order.

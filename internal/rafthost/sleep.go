@@ -44,17 +44,14 @@ func (g *Group) maybeSleep(w *worker) {
 // committed and applied, and nothing is under way.
 func (g *Group) canSleep() bool {
 	n := &g.node
-	if n.soft.RaftState != raft.StateLeader || n.reads.asked || n.change != nil || len(n.held) > 0 || n.rn.HasReady() {
+	if n.soft.RaftState != raft.StateLeader || n.change != nil || len(n.held) > 0 || n.rn.HasReady() {
 		return false
 	}
 	st := n.rn.BasicStatus()
 	if st.LeadTransferee != 0 || st.Applied != st.GetCommit() || g.members.joint() {
 		return false
 	}
-	g.mu.Lock()
-	busy := len(g.appends) > 0 || len(g.waits.asked)+len(g.waits.read) > 0
-	g.mu.Unlock()
-	same := !busy
+	same := !g.hasReaders() && !g.appending()
 	n.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
 		switch {
 		case id == uint64(g.replica):
@@ -101,7 +98,7 @@ func (g *Group) acceptOffer() {
 	n := &g.node
 	o := n.offer
 	n.offer = sleepOffer{}
-	if o.leader == 0 || n.quiesced || n.campaigns > 0 || n.rn.HasReady() {
+	if o.leader == 0 || n.quiesced || n.campaigns > 0 || n.rn.HasReady() || g.hasReaders() {
 		return
 	}
 	st := n.rn.BasicStatus()
@@ -145,21 +142,27 @@ func (g *Group) wake() {
 	}
 }
 
-// slowest is the index that every reachable replica is known to have; 0 if
-// nothing is known.
+// slowest is the index that every other replica is known to have; 0 if nothing
+// is known.
 func (g *Group) slowest() uint64 {
 	n := &g.node
-	if n.quiesced || g.members.onlyVoter(g.replica) && len(g.members.nodes) == 1 {
-		return math.MaxUint64
-	}
-	if n.soft.RaftState != raft.StateLeader {
-		return 0
-	}
 	least := uint64(math.MaxUint64)
-	n.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
-		if id != uint64(g.replica) && !g.h.nodeDown(g.members.nodes[base.ReplicaID(id)]) {
-			least = min(least, pr.Match)
+	switch {
+	case n.soft.RaftState == raft.StateLeader:
+		n.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
+			if id != uint64(g.replica) {
+				least = min(least, pr.Match)
+			}
+		})
+	case n.quiesced:
+		// Whoever was up had everything when the leader put us to sleep.
+		for id := range g.members.nodes {
+			if !g.up(id) {
+				least = 0
+			}
 		}
-	})
+	default:
+		least = 0
+	}
 	return least
 }

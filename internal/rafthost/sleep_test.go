@@ -33,8 +33,8 @@ func TestSleep(t *testing.T) {
 			t.Errorf("%d frames in an hour of sleep", n)
 		}
 		for id, n := range c.nodes {
-			if len(n.host.awake) != 0 {
-				t.Errorf("node %v has %d groups awake", id, len(n.host.awake))
+			if s := n.host.Stats(); s.Awake != 0 {
+				t.Errorf("node %v: %+v", id, s)
 			}
 		}
 		lead := c.leader(1)
@@ -61,8 +61,8 @@ func TestSleep(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		for id, n := range c.nodes {
-			if n.host != nil && len(n.host.awake) != 0 {
-				t.Errorf("node %v has %d groups awake, one member being down", id, len(n.host.awake))
+			if n.host != nil && n.host.Stats().Awake != 0 {
+				t.Errorf("node %v, one member being down: %+v", id, n.host.Stats())
 			}
 		}
 		c.revive(lead)

@@ -76,9 +76,8 @@ func TestSnapshotToLaggard(t *testing.T) {
 				}
 				c.put(7, "after")
 				c.converged(7, 1, 2, 3)
-				out, in := c.nodes[1].host.streams.count()
-				if out+in != 0 {
-					t.Errorf("streams left: %d, %d", out, in)
+				if s := c.nodes[1].host.Stats(); s.Sending+s.Receiving != 0 {
+					t.Errorf("streams left: %+v", s)
 				}
 			})
 		})

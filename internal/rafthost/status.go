@@ -43,6 +43,37 @@ type PeerStatus struct {
 	Snapshot bool
 }
 
+// Stats are numbers of a host.
+type Stats struct {
+	Groups  int
+	Leading int // groups led here
+	Awake   int // groups that get ticks
+	Failed  int // groups whose replica is stopped by an error
+	// Sending and Receiving are images on their way.
+	Sending, Receiving int
+}
+
+// Stats counts; it looks at every group.
+func (h *Host) Stats() Stats {
+	var s Stats
+	for _, g := range h.allGroups() {
+		s.Groups++
+		g.mu.Lock()
+		if g.leader.Self {
+			s.Leading++
+		}
+		if g.err != nil {
+			s.Failed++
+		}
+		g.mu.Unlock()
+	}
+	h.awakeMu.Lock()
+	s.Awake = len(h.awake)
+	h.awakeMu.Unlock()
+	s.Sending, s.Receiving = h.streams.count()
+	return s
+}
+
 // Status returns the present state. It waits for a Raft worker to let go of the
 // group, never for the machine or the disk.
 func (g *Group) Status() Status {

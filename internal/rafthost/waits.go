@@ -1,5 +1,7 @@
 package rafthost
 
+import "slices"
+
 // waits are the callers who wait for something of a group, guarded by its mu.
 type waits struct {
 	apply  []applyWait
@@ -19,24 +21,24 @@ type readResult struct {
 }
 
 func (w *waits) applied(index uint64) {
-	kept := w.apply[:0]
-	for _, a := range w.apply {
-		if a.index <= index {
-			a.done <- nil
-		} else {
-			kept = append(kept, a)
+	w.apply = slices.DeleteFunc(w.apply, func(a applyWait) bool {
+		if a.index > index {
+			return false
 		}
-	}
-	clear(w.apply[len(kept):])
-	w.apply = kept
+		a.done <- nil
+		return true
+	})
 }
 
 // forget drops a caller who gave up.
 func (w *waits) forget(done chan error) {
-	for i, a := range w.apply {
-		if a.done == done {
-			w.apply = append(w.apply[:i], w.apply[i+1:]...)
-			return
+	w.apply = slices.DeleteFunc(w.apply, func(a applyWait) bool { return a.done == done })
+}
+
+func (w *waits) forgetRead(ch chan readResult) {
+	for _, set := range []*[]chan readResult{&w.read, &w.asked} {
+		if i := slices.Index(*set, ch); i >= 0 {
+			*set = slices.Delete(*set, i, i+1)
 		}
 	}
 }
