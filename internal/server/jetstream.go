@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 
-	"weir/internal/account"
 	"weir/internal/jetstream"
 	"weir/internal/jsapi"
 )
@@ -58,6 +57,3 @@ func (s *Server) interceptAPI() error {
 	}
 	return nil
 }
-
-// jetStreamAccount tells whether an account may use JetStream.
-func jetStreamAccount(a *account.Account) bool { return a.JetStream() != nil }

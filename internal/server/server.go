@@ -4,9 +4,10 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"path/filepath"
 	"runtime"
@@ -71,7 +72,7 @@ func New(cfg *conf.Config, log base.Logger) (*Server, error) {
 	if s.accounts, err = account.NewRegistry(cfg); err != nil {
 		return nil, err
 	}
-	s.router = router.New(rand.Uint64())
+	s.router = router.New(randomSeed())
 	s.clients = conn.NewServer(s.clientConfig(), s.accounts, s.router, log, s.clock)
 	identity := jetstream.Identity{Node: jetstream.NewNodeID(), Name: s.name}
 	if cfg.JetStream.Enabled {
@@ -100,6 +101,12 @@ func newServerID() (string, error) {
 		return "", fmt.Errorf("make server id: %w", err)
 	}
 	return pair.PublicKey()
+}
+
+func randomSeed() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:])
 }
 
 func (s *Server) clientConfig() conn.Config {
