@@ -109,9 +109,9 @@ func (n *Node) TransferMeta(to base.NodeID) error {
 	return g.group.TransferLeader(best.ID)
 }
 
-// MetaStatus is the state of this node's member of the meta group; false when it
+// MetaRaft is the state of this node's member of the meta group; false when it
 // has none yet.
-func (n *Node) MetaStatus() (rafthost.Status, bool) {
+func (n *Node) MetaRaft() (rafthost.Status, bool) {
 	g := n.meta.Load()
 	if g == nil {
 		return rafthost.Status{}, false

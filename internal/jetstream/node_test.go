@@ -26,26 +26,31 @@ func (lonely) SendRequest(base.NodeID, byte, []byte) error { return errNoLink }
 func (lonely) SendRaft(base.NodeID, []byte) bool           { return false }
 
 type harness struct {
-	t    *testing.T
+	t    testing.TB
 	fs   vfs.FS
 	node *Node
 	acc  *account.Account
 	rt   *router.Router
 }
 
-func startNode(t *testing.T, fs vfs.FS) *harness {
+func startNode(t testing.TB, fs vfs.FS) *harness {
+	t.Helper()
+	return startNodeIn(t, fs, "store")
+}
+
+func startNodeIn(t testing.TB, fs vfs.FS, dir string) *harness {
 	t.Helper()
 	registry, err := account.NewRegistry(conf.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := OpenIdentity(fs, "store", "n1")
+	id, err := OpenIdentity(fs, dir, "n1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	rt := router.New(1)
 	n, err := New(Config{
-		Identity: id, Name: "n1", FS: fs, Dir: "store", MaxMemory: 1 << 30, MaxStore: 1 << 30,
+		Identity: id, Name: "n1", FS: fs, Dir: dir, MaxMemory: 1 << 30, MaxStore: 1 << 30,
 		Accounts: registry, Router: rt, Links: lonely{}, Expected: func() int { return 1 },
 		Clock: base.SystemClock, Logger: testLogger{t}, TickInterval: 10 * time.Millisecond,
 	})
@@ -83,7 +88,7 @@ func (h *harness) until(what string, ok func() bool) {
 	}
 }
 
-type testLogger struct{ t *testing.T }
+type testLogger struct{ t testing.TB }
 
 func (l testLogger) Noticef(f string, a ...any) { l.t.Logf(f, a...) }
 func (l testLogger) Warnf(f string, a ...any)   { l.t.Logf(f, a...) }
