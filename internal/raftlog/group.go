@@ -189,14 +189,19 @@ func (g *Group) extendLocked(b *Batch) {
 		return
 	}
 	first := b.Entries[0].GetIndex()
-	base.Assert(first > g.base.index && first <= g.last+1,
-		"%s/%s: entries from %d appended to log (%d, %d]", g.key.group, g.key.replica, first, g.base.index, g.last)
+	// Assert only where it fails: its arguments would be allocated every time.
+	if first <= g.base.index || first > g.last+1 {
+		base.Assert(false, "%s/%s: entries from %d appended to log (%d, %d]",
+			g.key.group, g.key.replica, first, g.base.index, g.last)
+	}
 	if first <= g.last {
 		g.truncateLocked(first)
 	}
 	for i, e := range b.Entries {
-		base.Assert(e.GetIndex() == first+uint64(i), "%s/%s: entry %d follows entry %d",
-			g.key.group, g.key.replica, e.GetIndex(), first+uint64(i)-1)
+		if e.GetIndex() != first+uint64(i) {
+			base.Assert(false, "%s/%s: entry %d follows entry %d",
+				g.key.group, g.key.replica, e.GetIndex(), first+uint64(i)-1)
+		}
 		g.appendTermLocked(e.GetIndex(), e.GetTerm())
 	}
 	g.tail = append(g.tail, b.Entries...)
@@ -251,7 +256,8 @@ func entryMemory(e *pb.Entry) int64 { return int64(len(e.Data)) + 144 }
 
 // Compact lets go of every entry up to index, whose effects the owner has made
 // durable. It is cheap: files are recycled later, in the background. An index
-// beyond what is written is taken as the last written one.
+// beyond what is written is taken as the last written one. It is not a promise
+// to forget: after a restart entries that are in the files still may be back.
 func (g *Group) Compact(index uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -267,7 +273,9 @@ func (g *Group) compactLocked(to position) {
 		g.dropTailLocked(int(min(drop, int64(len(g.tail)))))
 	}
 	i := sort.Search(len(g.terms), func(i int) bool { return g.terms[i].index > to.index })
-	g.terms = slices.Delete(g.terms, 0, i)
+	if g.terms = slices.Delete(g.terms, 0, i); len(g.terms) == 0 {
+		g.terms = nil
+	}
 	g.base, g.writtenBase = to, to
 	defer g.repinLocked(g.pinnedLocked())
 	g.trimRunsLocked()

@@ -35,7 +35,9 @@ func Open(opts Options) (*Log, error) {
 	l.room.L = &l.mu
 	w, err := l.recover()
 	if err == nil {
-		err = w.openLog()
+		if err = w.openLog(); err != nil {
+			err = errors.Join(err, w.spare.close(w))
+		}
 	}
 	if err != nil {
 		for _, s := range l.segments {

@@ -11,6 +11,9 @@ import (
 // single larger batch is written alone.
 const maxWrite = 8 << 20
 
+// maxSpareItems bounds the length of a queue that is kept for reuse.
+const maxSpareItems = 4096
+
 // writer is the state of the writer goroutine.
 type writer struct {
 	l     *Log
@@ -85,7 +88,9 @@ func (w *writer) run() {
 
 // take swaps the queue for the slice of the former call.
 func (w *writer) take(used []pending) (items []pending, closed bool) {
-	clear(used)
+	if clear(used); cap(used) > maxSpareItems {
+		used = nil
+	}
 	l := w.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
