@@ -1,0 +1,144 @@
+package jsapi
+
+import (
+	"fmt"
+
+	"weir/internal/account"
+	"weir/internal/api"
+	"weir/internal/apierr"
+	"weir/internal/consumer"
+	"weir/internal/jetstream"
+	"weir/internal/machine"
+)
+
+// consumerCreate answers $JS.API.CONSUMER.CREATE.<stream>[.<consumer>[.<filter>]]
+// on the stream's leader: the consumer is one entry of the stream's log. The
+// subject's consumer and filter count; those in the body must not differ, but for
+// the name, which may be missing or is overridden. Without a name in the subject
+// the consumer is not durable.
+func (c *call) consumerCreate() {
+	req, err := c.decodeConsumer()
+	if err == nil {
+		err = c.nameFromSubject(&req.Config)
+	}
+	if err == nil && len(c.args) == 3 {
+		err = filterFromSubject(&req.Config, c.arg(2))
+	}
+	c.createConsumer(req, err)
+}
+
+// consumerDurableCreate answers $JS.API.CONSUMER.DURABLE.CREATE.<stream>.<consumer>,
+// the old form for durables.
+func (c *call) consumerDurableCreate() {
+	req, err := c.decodeConsumer()
+	switch {
+	case err != nil:
+	case req.Config.Durable == "":
+		err = apierr.JSConsumerDurableNameNotSetErr
+	case req.Config.Durable != c.consumer():
+		err = apierr.JSConsumerDurableNameNotMatchSubjectErr
+	default:
+		req.Config.Name = c.consumer()
+	}
+	c.createConsumer(req, err)
+}
+
+func (c *call) decodeConsumer() (*api.ConsumerCreateRequest, *apierr.Error) {
+	req := new(api.ConsumerCreateRequest)
+	if len(c.Body) > 0 {
+		if err := decode(c.Body, req); err != nil {
+			return req, err
+		}
+	}
+	switch req.Action {
+	case api.ActionCreateOrUpdate, api.ActionCreate, api.ActionUpdate:
+	default:
+		return req, apierr.JSInvalidJSONErr(fmt.Sprintf("unknown consumer action: %q", req.Action))
+	}
+	if err := checkConsumerEnums(&req.Config); err != nil {
+		return req, err
+	}
+	if req.Stream != c.stream() {
+		return req, apierr.JSStreamMismatchErr
+	}
+	return req, nil
+}
+
+// nameFromSubject gives the consumer the name in the subject.
+func (c *call) nameFromSubject(cfg *api.ConsumerConfig) *apierr.Error {
+	switch name := c.consumer(); {
+	case name == "" && cfg.Durable != "":
+		return apierr.JSConsumerEphemeralWithDurableNameErr
+	case name == "" && cfg.Name == "":
+		cfg.Name = randomName(8)
+	case name != "" && cfg.Durable != "" && cfg.Durable != name:
+		return apierr.JSConsumerDurableNameNotMatchSubjectErr
+	case name != "":
+		cfg.Name = name
+	}
+	return nil
+}
+
+func filterFromSubject(cfg *api.ConsumerConfig, filter string) *apierr.Error {
+	switch {
+	case len(cfg.FilterSubjects) > 0:
+		return apierr.JSConsumerMultipleFiltersNotAllowed
+	case cfg.FilterSubject != filter:
+		return apierr.JSConsumerCreateFilterSubjectMismatchErr
+	}
+	return nil
+}
+
+func (c *call) createConsumer(req *api.ConsumerCreateRequest, err *apierr.Error) {
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	st := c.svc.node.Stream(c.Account, c.stream())
+	if st == nil {
+		c.svc.held.add(c.Request)
+		return
+	}
+	cmd := &machine.ConsumerCreate{
+		Time: c.svc.cfg.Clock.Now().UnixNano(), Action: machine.Action(req.Action), Pedantic: req.Pedantic,
+		Config: req.Config, Limits: consumerLimits(c.acc), Runner: st.ChooseRunner(),
+	}
+	c.propose(st, cmd, func(r machine.Reply) {
+		if r.Err != nil {
+			c.fail(r.Err)
+			return
+		}
+		c.answerConsumer(st, req.Config.Name)
+	})
+}
+
+// answerConsumer describes a consumer that was made or changed.
+func (c *call) answerConsumer(st *jetstream.Stream, name string) {
+	info := c.svc.describeConsumer(st, name)
+	if info == nil { // deleted at once
+		c.fail(apierr.JSConsumerNotFoundErr)
+		return
+	}
+	c.answer(api.ConsumerCreateResponse{Response: c.response(), ConsumerInfo: info})
+}
+
+// consumerLimits are the account's limits for one consumer.
+func consumerLimits(acc *account.Account) consumer.Limits {
+	js := acc.JetStream()
+	if js == nil {
+		return consumer.Limits{}
+	}
+	return consumer.Limits{MaxConsumers: max(js.MaxConsumers, 0), MaxAckPending: max(js.MaxAckPending, 0)}
+}
+
+// describeConsumer is the info of a consumer as answers about it alone show it;
+// nil when there is none.
+func (s *Service) describeConsumer(st *jetstream.Stream, name string) *api.ConsumerInfo {
+	info := st.ConsumerInfo(name)
+	if info == nil {
+		return nil
+	}
+	info.Config.Metadata = withVersion(info.Config.Metadata)
+	s.completeCluster(info.Cluster)
+	return info
+}

@@ -1,0 +1,40 @@
+package jsapi
+
+import (
+	"encoding/json"
+	"slices"
+
+	"weir/internal/api"
+	"weir/internal/apierr"
+	"weir/internal/machine"
+)
+
+// consumerUnpin answers $JS.API.CONSUMER.UNPIN.<stream>.<consumer>. Consumers with
+// pinned clients are not served yet, so that it only fails: 10160 for a group
+// that the consumer does not have.
+func (c *call) consumerUnpin() {
+	var req api.ConsumerUnpinRequest
+	if err := json.Unmarshal(c.Body, &req); err != nil {
+		c.fail(apierr.JSInvalidJSONErr(err))
+		return
+	}
+	st := c.svc.node.Stream(c.Account, c.stream())
+	if st == nil {
+		c.svc.held.add(c.Request)
+		return
+	}
+	found, grouped := false, false
+	st.View(func(m *machine.Machine) {
+		if x := m.Consumer(c.consumer()); x != nil {
+			found, grouped = true, slices.Contains(x.Config.PriorityGroups, req.Group)
+		}
+	})
+	switch {
+	case !found:
+		c.fail(apierr.JSConsumerNotFoundErr)
+	case !grouped:
+		c.fail(apierr.JSConsumerInvalidPriorityGroupErr)
+	default:
+		c.fail(apierr.JSStreamGeneralErrorF("unpinning clients is not supported yet"))
+	}
+}

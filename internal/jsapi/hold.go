@@ -1,0 +1,72 @@
+package jsapi
+
+import (
+	"sync"
+	"time"
+
+	"weir/internal/base"
+	"weir/internal/jetstream"
+)
+
+// Requests that nobody is known to answer are tried again every holdPause, until
+// holdLimit after they arrived at this node.
+const (
+	holdPause = 50 * time.Millisecond
+	holdLimit = 4 * time.Second
+	maxHeld   = 8192
+)
+
+// holder keeps requests that wait for a leader or runner to be known.
+type holder struct {
+	svc *Service
+
+	mu      sync.Mutex
+	list    []*jetstream.Request
+	timer   base.Timer // set while list is not empty
+	stopped bool
+}
+
+// add keeps a request for another try. One more than there is room for is dropped.
+func (h *holder) add(r *jetstream.Request) {
+	h.mu.Lock()
+	full := len(h.list) >= maxHeld
+	if !full && !h.stopped {
+		h.list = append(h.list, r)
+		if h.timer == nil {
+			h.timer = h.svc.cfg.Clock.AfterFunc(holdPause, h.retry)
+		}
+	}
+	h.mu.Unlock()
+	if full {
+		h.svc.limits.dropped(h.svc)
+	}
+}
+
+// retry tries all held requests once more; who can not be helped comes back by add.
+func (h *holder) retry() {
+	h.mu.Lock()
+	list := h.list
+	h.list, h.timer = nil, nil
+	stopped := h.stopped
+	h.mu.Unlock()
+	if stopped {
+		return
+	}
+	now := h.svc.cfg.Clock.Now()
+	for _, r := range list {
+		if h.svc.timeLeft(r, now) <= 0 {
+			h.svc.giveUp(r)
+		} else {
+			h.svc.dispatch(r, true)
+		}
+	}
+}
+
+func (h *holder) stop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stopped, h.list = true, nil
+	if h.timer != nil {
+		h.timer.Stop()
+	}
+}

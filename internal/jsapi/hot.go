@@ -1,0 +1,126 @@
+package jsapi
+
+import (
+	"strings"
+
+	"weir/internal/jetstream"
+	"weir/internal/router"
+	"weir/internal/runner"
+	"weir/internal/wire"
+)
+
+// hotKind is a kind of request that skips the queues.
+type hotKind byte
+
+const (
+	pull hotKind = iota + 1
+	ack
+	flowReply
+)
+
+// hotRequest is what the subject of a pull, ack or flow control reply says. Acks
+// and flow control replies come in two versions:
+//
+//	$JS.ACK.<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<ts>.<pending>
+//	$JS.ACK.<domain or _>.<account hash>.<stream>.<consumer>.…[.<random>]
+//	$JS.FC.<stream>.<consumer>.<id>
+//	$JS.FC.<domain or _>.<account hash>.<stream>.<consumer>.<id>
+type hotRequest struct {
+	kind             hotKind
+	stream, consumer string
+	numbers          string // of an ack, behind the consumer
+}
+
+// parseHot reads the subject of a request; false for those of the API proper.
+func parseHot(subj string) (h hotRequest, ok bool) {
+	var rest string
+	if rest, ok = strings.CutPrefix(subj, ackPrefix); ok {
+		h.kind = ack
+		if dots := strings.Count(rest, "."); dots >= 8 {
+			rest = afterDots(rest, 2)
+		}
+	} else if rest, ok = strings.CutPrefix(subj, nextPrefix); ok {
+		h.kind = pull
+	} else if rest, ok = strings.CutPrefix(subj, flowPrefix); ok {
+		h.kind = flowReply
+		if dots := strings.Count(rest, "."); dots >= 4 {
+			rest = afterDots(rest, 2)
+		}
+	} else {
+		return h, false
+	}
+	h.stream, rest, _ = strings.Cut(rest, ".")
+	h.consumer, h.numbers, _ = strings.Cut(rest, ".")
+	return h, true
+}
+
+// afterDots is what follows the n-th dot.
+func afterDots(s string, n int) string {
+	for range n {
+		_, s, _ = strings.Cut(s, ".")
+	}
+	return s
+}
+
+// hot hands a pull, ack or flow control reply to the consumer's runner, here or
+// on another node. It runs on the goroutine of a client or link.
+func (s *Service) hot(r *jetstream.Request, h hotRequest, waited bool) {
+	if h.consumer == "" {
+		return
+	}
+	place := s.finally(r.Account, h.stream, s.at.ConsumerRunner(r.Account, h.stream, h.consumer))
+	switch {
+	case place.Here:
+		st := s.at.Stream(r.Account, h.stream)
+		if st == nil || !s.run(st, r, h) {
+			s.held.add(r)
+		}
+	case place.Missing:
+		if h.kind == pull {
+			s.noResponders(r)
+		}
+	default:
+		s.send(r, place.Node, waited)
+	}
+}
+
+// run gives a request to the runner on this node; false when there is none yet.
+func (s *Service) run(st *jetstream.Stream, r *jetstream.Request, h hotRequest) bool {
+	run := st.Runner(h.consumer)
+	if run == nil {
+		return false
+	}
+	switch h.kind {
+	case pull:
+		if levelTooHigh(r) {
+			s.status(r, wire.StatusBlock(412, "Required Api Level"))
+		} else {
+			run.Pull(runner.PullRequest{Reply: r.Reply, Body: r.Body})
+		}
+	case ack:
+		a, ok := runner.ParseAckTokens(h.numbers)
+		if !ok {
+			return true // not an ack: nobody's
+		}
+		a.Reply, a.Payload = r.Reply, r.Body
+		run.Ack(a)
+	case flowReply:
+		run.FlowReply(r.Subject)
+	}
+	return true
+}
+
+// noResponders tells a client that nobody answers its request, as the protocol
+// does for a subject without subscriptions.
+func (s *Service) noResponders(r *jetstream.Request) {
+	s.status(r, wire.StatusBlock(503, "", "Nats-Subject", r.Subject))
+}
+
+// status answers with a header and nothing else.
+func (s *Service) status(r *jetstream.Request, header []byte) {
+	acc := s.cfg.Accounts.Account(r.Account)
+	if acc == nil || r.Reply == "" {
+		return
+	}
+	s.cfg.Router.Publish(acc, router.Internal, &router.Msg{Subject: []byte(r.Reply), Header: header})
+}

@@ -1,0 +1,143 @@
+package jsapi
+
+import (
+	"time"
+
+	"weir/internal/apierr"
+	"weir/internal/base"
+	"weir/internal/jetstream"
+	"weir/internal/meta"
+)
+
+// patientHops is how often a request is sent on at once. After that the nodes do
+// not agree, as some have not applied what others have: it is held for a moment
+// each time.
+const patientHops = 2
+
+// route answers the call, sends it on or holds it.
+func (c *call) route() {
+	if err := c.authorise(); err != nil {
+		c.fail(err)
+		return
+	}
+	place := c.svc.place(c)
+	switch {
+	case place.Here:
+		c.endpoint.handle(c)
+	case place.Missing:
+		c.missing()
+	default:
+		c.svc.send(c.Request, place.Node, c.waited)
+	}
+}
+
+// send forwards a request, or holds it when nobody to send it to is known.
+func (s *Service) send(r *jetstream.Request, to base.NodeID, waited bool) {
+	if to == 0 || r.Hops >= patientHops && !waited {
+		s.held.add(r)
+		return
+	}
+	if err := s.at.Forward(to, r); err != nil {
+		s.cfg.Logger.Debugf("JetStream API: forward %s: %v", r.Subject, err)
+		s.held.add(r)
+	}
+}
+
+// place says where a call is answered. That a stream is missing is for the meta
+// leader to say: others may not know of it yet.
+func (s *Service) place(c *call) jetstream.Place {
+	class := c.endpoint.class
+	if c.passedOn() {
+		class = streamLeader
+	}
+	switch class {
+	case streamLeader:
+		p := s.finally(c.Account, c.stream(), s.at.StreamLeader(c.Account, c.stream()))
+		if p == (jetstream.Place{}) && c.endpoint.anyReplica && s.at.Stream(c.Account, c.stream()) != nil {
+			p.Here = true
+		}
+		return p
+	case consumerRunner:
+		p := s.finally(c.Account, c.stream(), s.at.ConsumerRunner(c.Account, c.stream(), c.consumer()))
+		if p.Node != 0 && c.Hops > patientHops {
+			// The runner's node does not know of it yet; the leader does.
+			if s.at.StreamLeader(c.Account, c.stream()).Here {
+				return jetstream.Place{Here: true}
+			}
+		}
+		return p
+	}
+	return s.at.MetaLeader()
+}
+
+// finally refers what is missing to the meta leader, unless this node is the one
+// to know: it leads the meta group, or the stream whose consumer is missing.
+func (s *Service) finally(account, stream string, p jetstream.Place) jetstream.Place {
+	if !p.Missing || s.at.Stream(account, stream) != nil {
+		return p
+	}
+	leader := s.at.MetaLeader()
+	if leader.Here {
+		return p
+	}
+	return jetstream.Place{Node: leader.Node}
+}
+
+// missing answers a call about a stream or consumer that does not exist.
+func (c *call) missing() {
+	if c.consumer() != "" && c.endpoint.class == consumerRunner && c.svc.at.Stream(c.Account, c.stream()) != nil {
+		c.fail(apierr.JSConsumerNotFoundErr)
+		return
+	}
+	c.fail(apierr.JSStreamNotFoundErr)
+}
+
+// giveUp answers a request that found nobody to answer it in time.
+func (s *Service) giveUp(r *jetstream.Request) {
+	if h, ok := parseHot(r.Subject); ok {
+		if h.kind == pull {
+			s.noResponders(r)
+		}
+		return
+	}
+	c := s.newCall(r)
+	if c == nil {
+		return
+	}
+	s.later(func() { c.fail(c.whyNobody()) })
+}
+
+// whyNobody is the error of a call that nobody answers: what it is about is
+// offline, or the meta group has no leader.
+func (c *call) whyNobody() *apierr.Error {
+	if c.endpoint.class == metaLeader || c.svc.node == nil {
+		return apierr.JSClusterNotAvailErr
+	}
+	err := apierr.JSClusterNotAvailErr
+	c.svc.node.View(func(st *meta.State) {
+		a := st.Stream(c.Account, c.stream())
+		if a == nil {
+			return
+		}
+		if reason := a.Unsupported(jetstream.APILevel); reason != "" {
+			err = apierr.JSStreamOfflineReasonErrF(reason)
+		} else if c.svc.allOffline(a) {
+			err = apierr.JSStreamOfflineErr
+		}
+	})
+	return err
+}
+
+func (s *Service) allOffline(a *meta.Assignment) bool {
+	for _, r := range a.Replicas {
+		if s.node.Linked(r.Node) {
+			return false
+		}
+	}
+	return true
+}
+
+// timeLeft is how long a request may still wait on this node.
+func (s *Service) timeLeft(r *jetstream.Request, now time.Time) time.Duration {
+	return holdLimit - now.Sub(r.Since)
+}

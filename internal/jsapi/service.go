@@ -1,0 +1,167 @@
+// Package jsapi answers the requests of the JetStream API: one file a subject
+// that says what is supported. Requests come from jetstream.Node, which takes
+// them off this node's clients or gets them forwarded; each is decoded,
+// authorised, sent on to the node that answers it, or answered here. The
+// package also dresses what happens in JetStream as advisories.
+package jsapi
+
+import (
+	"sync"
+
+	"weir/internal/account"
+	"weir/internal/base"
+	"weir/internal/jetstream"
+	"weir/internal/router"
+)
+
+// serverVersion is the wire compatibility level that configurations are marked
+// with in answers.
+const serverVersion = "2.15.2"
+
+// Config is what the API needs of the server. All fields but Cluster and Domain
+// are required.
+type Config struct {
+	Name    string // of the server
+	Cluster string // empty: not clustered
+	Domain  string
+
+	Router   *router.Router
+	Accounts *account.Registry
+	Logger   base.Logger
+	Clock    base.Clock
+}
+
+// locator says where requests are answered; *jetstream.Node is one.
+type locator interface {
+	MetaLeader() jetstream.Place
+	StreamLeader(account, stream string) jetstream.Place
+	ConsumerRunner(account, stream, consumer string) jetstream.Place
+	Stream(account, stream string) *jetstream.Stream
+	Forward(to base.NodeID, r *jetstream.Request) error
+}
+
+// Service answers API requests on one node.
+//
+// A request passes: Handle, on the goroutine of the client or link that it came
+// by → a queue → a worker, which looks where it belongs and answers, forwards or
+// holds it. What changes something goes through one worker per stream name, so
+// that a client's requests about a stream are proposed in the order in which it
+// sent them; what only reads may overtake. Pulls, acks and flow control replies
+// skip the queues. Nobody known to answer: the request is held and tried again.
+type Service struct {
+	cfg  Config
+	node *jetstream.Node
+	at   locator // node, but for tests
+
+	writers []chan func() // by hash of the stream
+	readers chan func()
+	held    *holder
+	limits  limitAdvisor
+	stats   stats
+
+	stop chan struct{}
+	wg   sync.WaitGroup
+}
+
+var _ jetstream.Events = (*Service)(nil)
+
+// Bounds of the queues between the network and the workers.
+const (
+	numWriters    = 4
+	numReaders    = 4
+	writerBacklog = 2500
+	readerBacklog = 10000
+)
+
+// New returns the API of a node, at work, and makes it the one that gets the
+// node's requests and events. Call it before the node starts; Stop ends it.
+func New(node *jetstream.Node, cfg Config) *Service {
+	s := newService(node, cfg)
+	s.node = node
+	node.SetRequestHandler(s.Handle)
+	node.SetEvents(s)
+	s.start()
+	return s
+}
+
+func newService(at locator, cfg Config) *Service {
+	s := &Service{cfg: cfg, at: at, readers: make(chan func(), readerBacklog), stop: make(chan struct{})}
+	for range numWriters {
+		s.writers = append(s.writers, make(chan func(), writerBacklog))
+	}
+	s.held = &holder{svc: s}
+	return s
+}
+
+func (s *Service) start() {
+	for _, q := range s.writers {
+		s.wg.Go(func() { s.work(q) })
+	}
+	for range numReaders {
+		s.wg.Go(func() { s.work(s.readers) })
+	}
+}
+
+// Stop ends all work; requests that wait are dropped.
+func (s *Service) Stop() {
+	close(s.stop)
+	s.held.stop()
+	s.wg.Wait()
+}
+
+func (s *Service) work(q <-chan func()) {
+	for {
+		select {
+		case <-s.stop:
+			return
+		case f := <-q:
+			f()
+		}
+	}
+}
+
+// Handle takes a request that arrived at this node. It does not block.
+func (s *Service) Handle(r *jetstream.Request) {
+	if r.Since.IsZero() {
+		r.Since = s.cfg.Clock.Now()
+	}
+	if r.Origin != 0 && r.Hops == 0 {
+		stripMarker(r)
+	}
+	s.dispatch(r, false)
+}
+
+// dispatch sends a request on its way. waited: it was held since it was last
+// tried.
+func (s *Service) dispatch(r *jetstream.Request, waited bool) {
+	if h, ok := parseHot(r.Subject); ok {
+		s.hot(r, h, waited)
+		return
+	}
+	c := s.newCall(r)
+	if c == nil {
+		return
+	}
+	c.waited = waited
+	if !s.enqueue(c.endpoint.queue(s, c), c.route) {
+		s.limits.dropped(s)
+	}
+}
+
+// enqueue hands work to a queue; false when it is full.
+func (s *Service) enqueue(q chan<- func(), f func()) bool {
+	select {
+	case q <- f:
+		return true
+	default:
+		return false
+	}
+}
+
+// later runs f on a reader, for work that does not belong on the goroutine of a
+// Raft group. With all of them behind it runs here.
+func (s *Service) later(f func()) {
+	if !s.enqueue(s.readers, f) {
+		f()
+	}
+}

@@ -1,0 +1,192 @@
+package jsapi
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"weir/internal/account"
+	"weir/internal/api"
+	"weir/internal/apierr"
+	"weir/internal/base"
+	"weir/internal/jetstream"
+	"weir/internal/meta"
+	"weir/internal/stream"
+	"weir/internal/wire"
+)
+
+// proposeTimeout is how long a proposal to the meta group may take.
+const proposeTimeout = 5 * time.Second
+
+// streamCreate answers $JS.API.STREAM.CREATE.<stream> on the meta leader: it
+// checks, places and proposes. The answer comes from the stream's first leader
+// (StreamReady). For an equal stream that exists the call is passed on to that
+// stream's leader, which comes here, too.
+func (c *call) streamCreate() {
+	if c.passedOn() {
+		c.streamExists()
+		return
+	}
+	cfg, err := c.decodeStream(func(cfg api.StreamConfig, pedantic bool) (api.StreamConfig, *apierr.Error) {
+		return stream.Check(cfg, streamLimits(c.acc, cfg.Storage), pedantic)
+	})
+	if err == nil && cfg.Replicas > 1 && c.svc.cfg.Cluster == "" {
+		err = apierr.JSStreamReplicasNotSupportedErr
+	}
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	raw, jerr := json.Marshal(cfg)
+	base.Assert(jerr == nil, "stream configuration can not be encoded: %v", jerr)
+	if exists, err := c.sameStream(cfg.Name, raw); err != nil {
+		c.fail(err)
+		return
+	} else if exists {
+		c.passToStream()
+		return
+	}
+	cmd, err := c.placed(&cfg, raw)
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	c.proposeCreate(cmd)
+}
+
+// decodeStream reads and checks the configuration of a create or update.
+func (c *call) decodeStream(check func(api.StreamConfig, bool) (api.StreamConfig, *apierr.Error)) (api.StreamConfig, *apierr.Error) {
+	var req api.StreamCreateRequest
+	if len(c.Body) > 0 {
+		if err := decode(c.Body, &req); err != nil {
+			return req.StreamConfig, err
+		}
+	}
+	if err := checkStreamEnums(&req.StreamConfig); err != nil {
+		return req.StreamConfig, err
+	}
+	if req.Name != c.stream() {
+		return req.StreamConfig, apierr.JSStreamMismatchErr
+	}
+	return check(req.StreamConfig, req.Pedantic)
+}
+
+// streamLimits are the account's limits for one stream.
+func streamLimits(acc *account.Account, storage api.Storage) stream.Limits {
+	js := acc.JetStream()
+	if js == nil {
+		return stream.Limits{}
+	}
+	l := stream.Limits{MaxBytesRequired: js.MaxBytesRequired, MaxStreamBytes: js.StoreMaxStreamBytes}
+	if storage == api.MemoryStorage {
+		l.MaxStreamBytes = js.MemoryMaxStreamBytes
+	}
+	return l
+}
+
+// sameStream tells whether the stream exists with this configuration; another
+// one of that name is 10058.
+func (c *call) sameStream(name string, raw json.RawMessage) (exists bool, err *apierr.Error) {
+	c.svc.node.View(func(s *meta.State) {
+		if a := s.Stream(c.Account, name); a != nil {
+			exists = true
+			if !meta.SameConfig(a.RawConfig, raw) {
+				err = apierr.JSStreamNameExistErr
+			}
+		}
+	})
+	return exists, err
+}
+
+// placed chooses the nodes of a new stream and the one to lead first.
+func (c *call) placed(cfg *api.StreamConfig, raw json.RawMessage) (cmd *meta.StreamCreate, err *apierr.Error) {
+	planned := c.svc.node.Plan(func(p *meta.Planner) {
+		cluster, nodes, preferred, failed := p.Create(cfg, []string{c.svc.cfg.Cluster})
+		if failed != nil {
+			err = failed
+			return
+		}
+		cmd = &meta.StreamCreate{
+			Account: c.Account, Config: raw, RaftName: newRaftName(cfg), Cluster: cluster,
+			Nodes: nodes, Preferred: preferred, Request: c.origin(), Limits: metaLimits(c.acc),
+		}
+		if cfg.Placement == nil {
+			return
+		}
+		if n := p.State.Node(cfg.Placement.Preferred); n != nil && slices.Contains(nodes, n.ID) {
+			cmd.Preferred = n.ID
+		}
+	})
+	if !planned {
+		err = apierr.JSClusterNotAvailErr
+	}
+	return cmd, err
+}
+
+func newRaftName(cfg *api.StreamConfig) string {
+	return meta.RaftName(cfg.Replicas, cfg.Storage, randomName(8))
+}
+
+// origin says where the answer goes, for who gives it.
+func (c *call) origin() *meta.Origin {
+	return &meta.Origin{Node: c.Origin, Subject: c.Subject, Reply: c.Reply, Client: c.Client}
+}
+
+func (c *call) proposeCreate(cmd *meta.StreamCreate) {
+	result, ok := c.proposeMeta(cmd)
+	switch {
+	case !ok:
+	case result.Err != nil:
+		c.fail(result.Err)
+	case result.Existing: // one that was created meanwhile
+		c.passToStream()
+	}
+}
+
+// proposeMeta has the meta group apply a command; false when it did not, or
+// nobody knows: then the client hears nothing and asks again.
+func (c *call) proposeMeta(body meta.Body) (meta.Result, bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), proposeTimeout)
+	defer cancel()
+	result, err := c.svc.node.ProposeMeta(ctx, body)
+	if err != nil {
+		c.svc.cfg.Logger.Debugf("JetStream API: %s: %v", c.Subject, err)
+		return result, false
+	}
+	return result, true
+}
+
+// passToStream has the stream's leader answer.
+func (c *call) passToStream() {
+	r := *c.Request
+	r.Header = wire.SetHeader(r.Header, markerHeader, "1")
+	pass := *c
+	pass.Request = &r
+	pass.route()
+}
+
+// streamExists answers the create of a stream that stood before, on its leader.
+func (c *call) streamExists() {
+	st := c.svc.node.Stream(c.Account, c.stream())
+	if st == nil {
+		c.svc.held.add(c.Request)
+		return
+	}
+	c.answer(api.StreamCreateResponse{Response: c.response(), StreamInfo: c.svc.describe(st)})
+}
+
+// describe is the info of a stream as answers about it alone show it.
+func (s *Service) describe(st *jetstream.Stream) *api.StreamInfo {
+	info := st.Info()
+	info.Config.Metadata = withVersion(info.Config.Metadata)
+	s.completeCluster(info.Cluster)
+	return info
+}
+
+// completeCluster adds what is equal for all groups.
+func (s *Service) completeCluster(info *api.ClusterInfo) {
+	if info != nil && info.RaftGroup != "" {
+		info.SystemAccount, info.TrafficAccount = true, s.cfg.Accounts.System().Name()
+	}
+}

@@ -1,0 +1,77 @@
+package jsapi
+
+import (
+	"weir/internal/api"
+	"weir/internal/apierr"
+	"weir/internal/base"
+	"weir/internal/jetstream"
+)
+
+// decodeStepdown reads where the new leader should be; "" for anywhere.
+func (c *call) decodeStepdown() (preferred string, err *apierr.Error) {
+	if c.svc.cfg.Cluster == "" {
+		return "", apierr.JSClusterRequiredErr
+	}
+	var req api.LeaderStepdownRequest
+	if err := decodeOptional(c.Body, &req); err != nil {
+		return "", err
+	}
+	if req.Placement != nil {
+		preferred = req.Placement.Preferred
+	}
+	return preferred, nil
+}
+
+// streamStepdown answers $JS.API.STREAM.LEADER.STEPDOWN.<stream> on the leader,
+// which hands over to the preferred member, or the one that lacks least.
+func (c *call) streamStepdown() {
+	preferred, err := c.decodeStepdown()
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	st := c.svc.node.Stream(c.Account, c.stream())
+	if st == nil {
+		c.svc.held.add(c.Request)
+		return
+	}
+	to, err := c.successor(st, preferred)
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	if to != 0 {
+		if err := st.Group().TransferLeader(to); err != nil {
+			c.fail(apierr.JSRaftGeneralErrF(err))
+			return
+		}
+	}
+	c.ok()
+}
+
+// successor is the member that takes over; 0 for a group of one.
+func (c *call) successor(st *jetstream.Stream, preferred string) (best base.ReplicaID, err *apierr.Error) {
+	status := st.Group().Status()
+	var match uint64
+	for _, p := range status.Peers {
+		if p.Learner {
+			continue
+		}
+		if preferred != "" {
+			if c.svc.node.NodeName(p.Node) == preferred {
+				return p.ID, nil
+			}
+			continue
+		}
+		if p.Active && (best == 0 || p.Match > match) {
+			best, match = p.ID, p.Match
+		}
+	}
+	switch {
+	case preferred != "" && preferred != c.svc.cfg.Name:
+		return 0, apierr.JSClusterNoPeersErrF("no suitable peers for placement, peer not found: " + preferred)
+	case best == 0 && len(status.Voters) > 1 && preferred == "":
+		return 0, apierr.JSClusterNoPeersErrF("no suitable peers for placement, peer offline")
+	}
+	return best, nil
+}

@@ -1,0 +1,47 @@
+package jsapi
+
+import (
+	"time"
+
+	"weir/internal/api"
+	"weir/internal/apierr"
+	"weir/internal/msg"
+)
+
+// streamMsgGet answers $JS.API.STREAM.MSG.GET.<stream> on the stream's leader:
+// one message as JSON. Batches are for direct gets only.
+func (c *call) streamMsgGet() {
+	var req api.StreamMsgGetRequest
+	if len(c.Body) == 0 {
+		c.fail(apierr.JSBadRequestErr)
+		return
+	}
+	if err := decode(c.Body, &req); err != nil {
+		c.fail(err)
+		return
+	}
+	if !selects(&req) || req.Batch > 0 || req.MaxBytes > 0 || len(req.MultiFor) > 0 || req.UpToSeq > 0 || req.UpToTime != nil {
+		c.fail(apierr.JSBadRequestErr)
+		return
+	}
+	st := c.svc.node.Stream(c.Account, c.stream())
+	if st == nil {
+		c.svc.held.add(c.Request)
+		return
+	}
+	var m msg.Message
+	ok, err := loadMessage(st, &req, &m)
+	switch {
+	case err != nil:
+		c.readFailed(st, err)
+		return
+	case !ok:
+		c.fail(apierr.JSNoMessageFoundErr)
+		return
+	}
+	found := &api.StoredMsg{Subject: m.Subject, Sequence: m.Seq, Data: m.Data, Time: time.Unix(0, m.Time).UTC()}
+	if !req.NoHeaders {
+		found.Header = m.Header
+	}
+	c.answer(api.StreamMsgGetResponse{Response: c.response(), Message: found})
+}

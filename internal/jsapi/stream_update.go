@@ -1,0 +1,97 @@
+package jsapi
+
+import (
+	"encoding/json"
+
+	"weir/internal/api"
+	"weir/internal/apierr"
+	"weir/internal/base"
+	"weir/internal/machine"
+	"weir/internal/meta"
+	"weir/internal/stream"
+)
+
+// updateAttempts is how often an update is judged anew when others come first.
+const updateAttempts = 5
+
+// streamUpdate answers $JS.API.STREAM.UPDATE.<stream> on the meta leader: it
+// checks the change against the assignment, finds nodes for a scale or move and
+// proposes. The stream's leader answers when the configuration is in force.
+// Whether consumers fit the new limits is checked where this node has a replica.
+func (c *call) streamUpdate() {
+	for range updateAttempts {
+		cmd, err := c.plannedUpdate()
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		result, ok := c.proposeMeta(cmd)
+		switch {
+		case !ok:
+			return
+		case result.Err != nil:
+			c.fail(result.Err)
+			return
+		case !result.Stale:
+			return
+		}
+	}
+	c.fail(apierr.JSClusterNotAvailErr)
+}
+
+func (c *call) plannedUpdate() (*meta.StreamUpdate, *apierr.Error) {
+	have := c.assignment(c.Account, c.stream())
+	cfg, err := c.decodeStream(func(cfg api.StreamConfig, pedantic bool) (api.StreamConfig, *apierr.Error) {
+		if have == nil {
+			return cfg, apierr.JSStreamNotFoundErr
+		}
+		return stream.CheckUpdate(have.Config, cfg, streamLimits(c.acc, cfg.Storage), pedantic)
+	})
+	if err == nil && cfg.Replicas > 1 && c.svc.cfg.Cluster == "" {
+		err = apierr.JSStreamReplicasNotSupportedErr
+	}
+	if err == nil {
+		err = c.consumersFit(&cfg)
+	}
+	if err != nil {
+		return nil, err
+	}
+	raw, jerr := json.Marshal(cfg)
+	base.Assert(jerr == nil, "stream configuration can not be encoded: %v", jerr)
+	cmd := &meta.StreamUpdate{
+		Account: c.Account, Name: have.Name, Config: raw, IfRevision: have.Revision,
+		Request: c.origin(), Limits: metaLimits(c.acc),
+	}
+	return cmd, c.planNodes(cmd, have, &cfg)
+}
+
+// assignment is what the meta state has of a stream; nil when there is none.
+func (c *call) assignment(account, name string) (a *meta.Assignment) {
+	c.svc.node.View(func(s *meta.State) { a = s.Stream(account, name) })
+	return a
+}
+
+// planNodes chooses the nodes that a scale or move leads to.
+func (c *call) planNodes(cmd *meta.StreamUpdate, have *meta.Assignment, cfg *api.StreamConfig) (err *apierr.Error) {
+	var leader base.NodeID
+	if st := c.svc.node.Stream(c.Account, have.Name); st != nil {
+		leader = st.LeaderNode()
+	}
+	c.svc.node.Plan(func(p *meta.Planner) {
+		cmd.Cluster, cmd.Nodes, err = p.Update(have, cfg, leader)
+	})
+	if cmd.Nodes != nil {
+		cmd.RaftName = newRaftName(cfg)
+	}
+	return err
+}
+
+// consumersFit tells whether the stream's consumers keep to the new limits.
+func (c *call) consumersFit(cfg *api.StreamConfig) (err *apierr.Error) {
+	st := c.svc.node.Stream(c.Account, cfg.Name)
+	if st == nil {
+		return nil
+	}
+	st.View(func(m *machine.Machine) { err = m.CheckConsumersAgainst(cfg) })
+	return err
+}

@@ -1,0 +1,152 @@
+package jsapi
+
+import (
+	"weir/internal/api"
+	"weir/internal/apierr"
+	"weir/internal/base"
+	"weir/internal/meta"
+)
+
+// metaStepdown answers $JS.API.META.LEADER.STEPDOWN (system account) on the meta
+// leader, which hands over to the preferred server, or any that is up to date.
+func (c *call) metaStepdown() {
+	preferred, err := c.decodeStepdown()
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	var to base.NodeID
+	if preferred != "" {
+		c.svc.node.View(func(s *meta.State) {
+			if n := s.NodeByPeer(preferred); n != nil {
+				to = n.ID
+			}
+		})
+		if to == 0 {
+			c.fail(apierr.JSClusterNoPeersErrF("no suitable peers for placement, peer not found: " + preferred))
+			return
+		}
+	}
+	if err := c.svc.node.TransferMeta(to); err != nil {
+		c.fail(apierr.JSRaftGeneralErrF(err))
+		return
+	}
+	c.ok()
+}
+
+// serverRemove answers $JS.API.SERVER.REMOVE (system account) on the meta leader:
+// a server leaves the meta group and other nodes take over what it held.
+func (c *call) serverRemove() {
+	if c.svc.cfg.Cluster == "" {
+		c.fail(apierr.JSClusterRequiredErr)
+		return
+	}
+	var req api.MetaServerRequest
+	if isEmpty(c.Body) {
+		c.fail(apierr.JSBadRequestErr)
+		return
+	}
+	if err := decode(c.Body, &req); err != nil {
+		c.fail(err)
+		return
+	}
+	var cmd *meta.NodeRemove
+	c.svc.node.Plan(func(p *meta.Planner) {
+		n := p.State.NodeByPeer(req.Server)
+		if req.PeerID != "" {
+			n = p.State.NodeByPeer(req.PeerID)
+		}
+		if n != nil {
+			cmd = &meta.NodeRemove{Node: n.ID, Remaps: p.RemoveNode(n.ID)}
+		}
+	})
+	if cmd == nil {
+		c.fail(apierr.JSClusterServerNotMemberErr)
+		return
+	}
+	result, ok := c.proposeMeta(cmd)
+	if !ok {
+		return
+	}
+	c.done(result.Err)
+	if result.Err == nil && result.Node != nil {
+		c.svc.adviseRemoved(result.Node)
+	}
+}
+
+// serverEvacuate answers $JS.API.SERVER.EVACUATE (system account): not supported
+// yet.
+func (c *call) serverEvacuate() { c.fail(apierr.JSClusterUnSupportFeatureErr) }
+
+// accountPurge answers $JS.API.ACCOUNT.PURGE.<account> (system account) on the
+// meta leader: all streams of the account go.
+func (c *call) accountPurge() {
+	result, ok := c.proposeMeta(&meta.AccountPurge{Account: c.arg(0)})
+	switch {
+	case !ok:
+	case result.Err != nil:
+		c.fail(result.Err)
+	default:
+		c.answer(api.AccountPurgeResponse{Response: c.response(), Initiated: true})
+	}
+}
+
+// accountStreamMove answers $JS.API.ACCOUNT.STREAM.MOVE.<account>.<stream> (system
+// account): off the named server. Moves by cluster or tags are not supported.
+func (c *call) accountStreamMove() {
+	if c.svc.cfg.Cluster == "" {
+		c.fail(apierr.JSClusterRequiredErr)
+		return
+	}
+	var req api.StreamMoveRequest
+	if err := decodeOptional(c.Body, &req); err != nil {
+		c.fail(err)
+		return
+	}
+	account, name := c.arg(0), c.arg(1)
+	a := c.assignment(account, name)
+	switch {
+	case a == nil:
+		c.fail(apierr.JSStreamNotFoundErr)
+		return
+	case req.Server == "" || req.Cluster != "" && req.Cluster != a.Cluster || len(req.Tags) > 0:
+		c.fail(apierr.JSClusterUnSupportFeatureErr)
+		return
+	}
+	if err := c.moveOff(account, name, req.Server, true); err != nil {
+		c.fail(err)
+		return
+	}
+	c.answer(api.StreamUpdateResponse{Response: c.response(), StreamInfo: c.moving(account, name)})
+}
+
+// moving describes a stream whose move was begun, by its assignment.
+func (c *call) moving(account, name string) *api.StreamInfo {
+	a := c.assignment(account, name)
+	if a == nil {
+		return nil
+	}
+	info := c.svc.offlineInfo(a)
+	for _, p := range info.Cluster.Replicas {
+		p.Offline = false
+	}
+	return info
+}
+
+// accountStreamCancelMove answers $JS.API.ACCOUNT.STREAM.CANCEL_MOVE.<account>.<stream>
+// (system account).
+func (c *call) accountStreamCancelMove() {
+	account, name := c.arg(0), c.arg(1)
+	if c.svc.cfg.Cluster == "" {
+		c.fail(apierr.JSClusterRequiredErr)
+		return
+	}
+	result, ok := c.proposeMeta(&meta.StreamCancelMove{Account: account, Name: name})
+	switch {
+	case !ok:
+	case result.Err != nil:
+		c.fail(result.Err)
+	default:
+		c.answer(api.StreamUpdateResponse{Response: c.response(), StreamInfo: c.moving(account, name)})
+	}
+}
