@@ -65,9 +65,10 @@ func (s *transcript) command() string {
 		}
 		s.log = mustOpen(s.t, s.options)
 		return s.groups()
-	case "fill": // group files: appends and compacts until so many files were used up
+	case "fill": // group files: appends and compacts until so many files were used up, then removes
 		fillFiles(s.t, s.log, base.GroupID(s.number("group")), int(s.number("files")))
-		return fmt.Sprintf("pressure %v\n", s.log.Pressure())
+		out := fmt.Sprintf("pressure %v\n", s.log.Pressure())
+		return out + fmt.Sprintln(s.group().Remove())
 	case "dump": // the records of the first file
 		return s.dump()
 	default:
