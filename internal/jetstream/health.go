@@ -18,14 +18,17 @@ import (
 type Ailment struct {
 	Account, Stream string
 	Consumer        string // empty: the stream
-	// Missing: there is no such stream or consumer; asked for by name only.
+	// Missing: there is no such stream or consumer, which was asked for by name.
 	Missing bool
-	Err     error
+	Err     error // what is wrong; nil when Missing
 }
 
 func (a *Ailment) Error() string {
-	if a.Consumer != "" {
-		return fmt.Sprintf("JetStream consumer '%s > %s > %s' %v", a.Account, a.Stream, a.Consumer, a.Err)
+	switch {
+	case a.Missing && a.Consumer != "":
+		return fmt.Sprintf("JetStream consumer %q not found for stream %q on account %q", a.Consumer, a.Stream, a.Account)
+	case a.Missing:
+		return fmt.Sprintf("JetStream stream %q not found on account %q", a.Stream, a.Account)
 	}
 	return fmt.Sprintf("JetStream stream '%s > %s' %v", a.Account, a.Stream, a.Err)
 }
@@ -100,7 +103,7 @@ func (n *Node) Ailments(account, stream, consumer string) []*Ailment {
 		var known *meta.Assignment
 		n.View(func(s *meta.State) { known = s.Stream(account, stream) })
 		if known == nil {
-			return []*Ailment{{Account: account, Stream: stream, Missing: true, Err: errors.New("is not found")}}
+			return []*Ailment{{Account: account, Stream: stream, Missing: true}}
 		}
 	}
 	var list []*Ailment
@@ -112,9 +115,7 @@ func (n *Node) Ailments(account, stream, consumer string) []*Ailment {
 	})
 	if len(list) == 0 && consumer != "" {
 		if s := n.Stream(account, stream); s != nil && !s.hasConsumer(consumer) {
-			list = append(list, &Ailment{
-				Account: account, Stream: stream, Consumer: consumer, Missing: true, Err: errors.New("is not found"),
-			})
+			list = append(list, &Ailment{Account: account, Stream: stream, Consumer: consumer, Missing: true})
 		}
 	}
 	return list

@@ -78,15 +78,24 @@ type Accstatz struct {
 
 // AccountStat is the counts of one account.
 type AccountStat struct {
-	Account       string    `json:"acc"`
-	Name          string    `json:"name"`
-	Conns         int       `json:"conns"`
-	LeafNodes     int       `json:"leafnodes"`
-	TotalConns    int       `json:"total_conns"`
-	NumSubs       uint32    `json:"num_subscriptions"`
-	Sent          DataStats `json:"sent"`
-	Received      DataStats `json:"received"`
-	SlowConsumers int64     `json:"slow_consumers"`
+	Account       string      `json:"acc"`
+	Name          string      `json:"name"`
+	Conns         int         `json:"conns"`
+	LeafNodes     int         `json:"leafnodes"`
+	TotalConns    int         `json:"total_conns"`
+	NumSubs       uint32      `json:"num_subscriptions"`
+	Sent          AccountData `json:"sent"`
+	Received      AccountData `json:"received"`
+	SlowConsumers int64       `json:"slow_consumers"`
+}
+
+// AccountData counts messages in one direction, with the part that went over
+// other servers.
+type AccountData struct {
+	DataStats
+	Gateways DataStats `json:"gateways"`
+	Routes   DataStats `json:"routes"`
+	Leafs    DataStats `json:"leafs"`
 }
 
 // DataStats counts messages and their bytes.

@@ -14,8 +14,8 @@ import (
 	"weir/internal/subject"
 )
 
-// monitoring is the HTTP monitoring listener. Its documents come from
-// monitorSource.
+// monitoring is the HTTP monitoring listener. Its documents come from a
+// source.
 type monitoring struct {
 	server *Server
 	doc    *monitor.Monitor
@@ -32,7 +32,8 @@ func newMonitoring(s *Server) *monitoring {
 
 // newMonitor makes the documents of this server.
 func (s *Server) newMonitor() *monitor.Monitor {
-	return monitor.New(s.monitorSource(), monitor.Options{BasePath: s.cfg.HTTPBasePath, Clock: s.clock, Logger: s.log})
+	seen := &source{Server: s}
+	return monitor.New(seen.functions(), monitor.Options{BasePath: s.cfg.HTTPBasePath, Clock: s.clock, Logger: s.log})
 }
 
 // Bounds of one monitoring request.
@@ -97,10 +98,20 @@ func (m *monitoring) stop() {
 	m.serving.Wait()
 }
 
-// monitorSource is what monitoring can see of the server.
-func (s *Server) monitorSource() monitor.Source {
+// source reads what monitoring shows of the server.
+type source struct {
+	*Server
+	usage processUsage
+}
+
+// functions are what monitoring can see.
+func (s *source) functions() monitor.Source {
 	return monitor.Source{
 		ServerID: s.id, ServerName: s.name, Version: ProtocolVersion,
-		Match: subject.Match,
+		Server: s.varz, Connections: s.connections, Routes: s.routes,
+		SubscriptionStats: s.subscriptionStats, Subscriptions: s.subscriptions, Match: subject.Match,
+		JetStream: s.jetStream, JetStreamAccounts: s.jetStreamAccounts, JetStreamAccount: s.jetStreamAccount,
+		MetaLeader: s.metaLeader, Health: s.health,
+		Accounts: s.accountNames, Account: s.accountInfo, AccountStats: s.accountStats,
 	}
 }

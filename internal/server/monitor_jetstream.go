@@ -1,0 +1,282 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+
+	"weir/internal/account"
+	"weir/internal/api"
+	"weir/internal/consumer"
+	"weir/internal/jetstream"
+	"weir/internal/machine"
+	"weir/internal/meta"
+	"weir/internal/monitor"
+	"weir/internal/rafthost"
+)
+
+func (s *source) jetStreamConfig() monitor.JetStreamConfig {
+	js := &s.cfg.JetStream
+	return monitor.JetStreamConfig{
+		MaxMemory: orDefault(js.MaxMemory, defaultMaxMemory), MaxStore: orDefault(js.MaxStore, defaultMaxStore),
+		StoreDir: s.store.dir, SyncAlways: true, Domain: js.Domain, UniqueTag: js.UniqueTag, Strict: js.Strict,
+	}
+}
+
+func (s *source) jetStreamLimits() *monitor.JetStreamLimits {
+	l := &s.cfg.JetStream.Limits
+	return &monitor.JetStreamLimits{
+		MaxRequestBatch: l.MaxRequestBatch, MaxAckPending: l.MaxAckPending, MaxHAAssets: l.MaxHAAssets,
+		DuplicateWindow: l.DuplicateWindow,
+	}
+}
+
+// varzJetStream is JetStream in /varz and in statistics; nil when it is off.
+func (s *source) varzJetStream() *monitor.VarzJetStream {
+	if s.node == nil {
+		return nil
+	}
+	config := s.jetStreamConfig()
+	stats := s.jetStreamStats(s.node.Streams())
+	return &monitor.VarzJetStream{Config: &config, Stats: &stats, Meta: s.metaCluster(), Limits: s.jetStreamLimits()}
+}
+
+// jetStreamStats is what the streams on this server hold.
+func (s *source) jetStreamStats(streams []*jetstream.Stream) monitor.JetStreamStats {
+	load := s.node.Load()
+	stats := monitor.JetStreamStats{
+		ReservedMemory: uint64(load.ReservedMemory), ReservedStore: uint64(load.ReservedStore),
+		Accounts: len(s.jetStreamAccounts()), HAAssets: load.HAStreams, API: s.apiStats(),
+	}
+	for _, st := range streams {
+		addBytes(&stats, st)
+	}
+	return stats
+}
+
+func addBytes(stats *monitor.JetStreamStats, st *jetstream.Stream) {
+	if bytes := st.Store().Reader().State().Bytes; st.InMemory() {
+		stats.Memory += bytes
+	} else {
+		stats.Store += bytes
+	}
+}
+
+// metaCluster is the meta group; nil outside of a cluster or before this server
+// is a member.
+func (s *source) metaCluster() *monitor.MetaCluster {
+	if s.node == nil || s.mesh == nil {
+		return nil
+	}
+	status, ok := s.node.MetaRaft()
+	if !ok {
+		return nil
+	}
+	m := &monitor.MetaCluster{
+		Name: s.clusterName(), Size: len(status.Voters), QuorumNeeded: len(status.Voters)/2 + 1,
+		Pending: int(status.Committed - min(status.Applied, status.Committed)),
+	}
+	if leader := status.Leader.LeaderNode; leader != 0 {
+		m.Leader = s.node.NodeName(leader)
+		m.Peer = meta.PeerID(m.Leader)
+	}
+	for i := range status.Peers {
+		m.Replicas = append(m.Replicas, s.metaPeer(&status, &status.Peers[i]))
+	}
+	return m
+}
+
+// metaPeer describes another member. How far it is, only the leader knows;
+// elsewhere the leader counts as current.
+func (s *source) metaPeer(st *rafthost.Status, p *rafthost.PeerStatus) *api.PeerInfo {
+	name, linked := s.node.NodeName(p.Node), s.node.Linked(p.Node)
+	current := linked && p.Active && p.Lag == 0
+	if !st.Leader.Self {
+		current = linked && p.ID == st.Leader.Leader
+	}
+	return &api.PeerInfo{
+		Name: name, Peer: meta.PeerID(name), Current: current, Offline: !linked, Active: p.Since, Lag: p.Lag, Pending: p.Learner,
+	}
+}
+
+func (s *source) metaLeader() bool {
+	if s.node == nil {
+		return false
+	}
+	status, ok := s.node.MetaRaft()
+	return ok && status.Leader.Self
+}
+
+// jetStream is the summary of /jsz.
+func (s *source) jetStream(monitor.JszOptions) *monitor.Jsz {
+	if s.node == nil {
+		return &monitor.Jsz{Disabled: true}
+	}
+	streams := s.node.Streams()
+	z := &monitor.Jsz{
+		JetStreamStats: s.jetStreamStats(streams), Config: s.jetStreamConfig(), Limits: s.jetStreamLimits(),
+		Streams: len(streams), Meta: s.metaCluster(),
+	}
+	for _, st := range streams {
+		state := st.Store().Reader().State()
+		z.Messages, z.Bytes = z.Messages+state.Msgs, z.Bytes+state.Bytes
+		if st.Leads() {
+			z.StreamsLeader++
+		}
+		consumers, led := consumersOf(st)
+		z.Consumers, z.ConsumersLeader = z.Consumers+consumers, z.ConsumersLeader+led
+	}
+	return z
+}
+
+// consumersOf counts the consumers of a stream and those that this server runs.
+func consumersOf(st *jetstream.Stream) (all, here int) {
+	st.View(func(m *machine.Machine) {
+		all = m.NumConsumers()
+		for c := range m.Consumers() {
+			if c.Runner == st.Group().Replica() {
+				here++
+			}
+		}
+	})
+	return all, here
+}
+
+func (s *source) jetStreamAccounts() []string {
+	if s.node == nil {
+		return nil
+	}
+	var names []string
+	for _, a := range s.accounts.Accounts() {
+		if jetStreamAccount(a) {
+			names = append(names, a.Name())
+		}
+	}
+	return names
+}
+
+func jetStreamAccount(a *account.Account) bool { return a.JetStream() != nil && !a.IsSystem() }
+
+// jetStreamAccount describes what an account has on this server.
+func (s *source) jetStreamAccount(name string, opts monitor.JszOptions) *monitor.AccountDetail {
+	d := &monitor.AccountDetail{Name: name, ID: name}
+	d.API = s.accountAPIStats(name)
+	for _, st := range s.node.Streams() {
+		if st.Account() != name {
+			continue
+		}
+		addBytes(&d.JetStreamStats, st)
+		a := st.Assignment()
+		if len(a.Replicas) > 1 {
+			d.HAAssets++
+		}
+		if reserved := uint64(max(a.Config.MaxBytes, 0)); st.InMemory() {
+			d.ReservedMemory += reserved
+		} else {
+			d.ReservedStore += reserved
+		}
+		if opts.Streams && (!opts.StreamLeaderOnly || st.Leads()) {
+			d.Streams = append(d.Streams, streamDetail(st, opts))
+		}
+	}
+	return d
+}
+
+func streamDetail(st *jetstream.Stream, opts monitor.JszOptions) *monitor.StreamDetail {
+	info := st.Info()
+	d := &monitor.StreamDetail{Name: st.Name(), Created: info.Created, Cluster: info.Cluster, State: info.State}
+	if opts.Config {
+		d.Config = &info.Config
+	}
+	if opts.RaftGroups && info.Cluster != nil {
+		d.RaftGroup = info.Cluster.RaftGroup
+	}
+	if !opts.Consumer && !opts.RaftGroups {
+		return d
+	}
+	for _, name := range consumerNames(st) {
+		if opts.RaftGroups && d.RaftGroup != "" {
+			// Consumers live in the group of their stream.
+			d.ConsumerRaftGroups = append(d.ConsumerRaftGroups, monitor.RaftGroupName{Name: name, RaftGroup: d.RaftGroup})
+		}
+		if !opts.Consumer {
+			continue
+		}
+		if c := st.ConsumerInfo(name); c != nil {
+			if !opts.Config {
+				c.Config = nil
+			}
+			d.Consumer = append(d.Consumer, c)
+		}
+	}
+	return d
+}
+
+func consumerNames(st *jetstream.Stream) []string {
+	var names []string
+	st.View(func(m *machine.Machine) {
+		names = make([]string, 0, m.NumConsumers())
+		m.Consumers()(func(c *consumer.Consumer) bool {
+			names = append(names, c.Name)
+			return true
+		})
+	})
+	slices.Sort(names)
+	return names
+}
+
+// health judges the server in the order of the probes: listeners, JetStream, the
+// meta group, then the streams on this server.
+func (s *source) health(opts monitor.HealthzOptions) monitor.Health {
+	switch {
+	case s.clients.Addr() == nil:
+		return unhealthy(http.StatusInternalServerError, monitor.HealthConnection, "client listener is not ready")
+	case opts.JSServerOnly || s.node == nil || opts.JSEnabledOnly:
+		return monitor.Health{Status: http.StatusOK}
+	}
+	if err := s.node.MetaHealth(); err != nil {
+		return unhealthy(http.StatusServiceUnavailable, monitor.HealthJetStream, err.Error())
+	}
+	if opts.JSMetaOnly {
+		return monitor.Health{Status: http.StatusOK}
+	}
+	if opts.Account != "" {
+		if a := s.accounts.Account(opts.Account); a == nil || !jetStreamAccount(a) {
+			h := unhealthy(http.StatusNotFound, monitor.HealthAccount, fmt.Sprintf("JetStream account %q not found", opts.Account))
+			h.Errors[0].Account = opts.Account
+			return h
+		}
+	}
+	h := s.assetHealth(opts)
+	if err := s.node.Failure(); err != nil && opts.Account == "" && len(h.Errors) == 0 {
+		return unhealthy(http.StatusServiceUnavailable, monitor.HealthJetStream, err.Error())
+	}
+	return h
+}
+
+func (s *source) assetHealth(opts monitor.HealthzOptions) monitor.Health {
+	h := monitor.Health{Status: http.StatusOK}
+	for _, a := range s.node.Ailments(opts.Account, opts.Stream, opts.Consumer) {
+		h.Status = http.StatusServiceUnavailable
+		if a.Missing {
+			h.Status = http.StatusNotFound
+		}
+		kind := monitor.HealthStream
+		if a.Consumer != "" {
+			kind = monitor.HealthConsumer
+		}
+		h.Errors = append(h.Errors, monitor.HealthError{
+			Type: kind, Account: a.Account, Stream: a.Stream, Consumer: a.Consumer, Error: a.Error(),
+		})
+	}
+	return h
+}
+
+func unhealthy(status int, kind, text string) monitor.Health {
+	return monitor.Health{Status: status, Errors: []monitor.HealthError{{Type: kind, Error: text}}}
+}
+
+// apiStats counts the JetStream API requests that this server answered.
+func (s *source) apiStats() api.APIStats { return api.APIStats{Level: jetstream.APILevel} }
+
+func (s *source) accountAPIStats(string) api.APIStats { return api.APIStats{} }
