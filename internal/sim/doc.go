@@ -1,0 +1,13 @@
+// Package sim runs whole clusters in one process, in virtual time, under faults.
+//
+// A world is three to five nodes, each with what a server has but for client
+// sockets: router, accounts, cluster mesh, JetStream with its API. The network
+// between them and the disks below them are simulated; the clock is that of a
+// testing/synctest bubble. A seed draws a schedule of publishes, pulls, acks and
+// faults. Then everything heals, and the cluster has to become live again and
+// show that it kept its promises (see check.go).
+//
+// A seed draws the same schedule each time. What the goroutines of the nodes
+// make of it at one instant of virtual time is up to the Go scheduler, so a
+// failure that hangs on it may take a few repetitions of its seed.
+package sim

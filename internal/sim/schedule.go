@@ -1,0 +1,260 @@
+package sim
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"weir/internal/api"
+	"weir/internal/base"
+	"weir/internal/consumer"
+	"weir/internal/jetstream"
+	"weir/internal/machine"
+	"weir/internal/meta"
+	"weir/internal/stream"
+)
+
+// Limits within which a cluster has to be live again after everything healed.
+const (
+	formTime  = 20 * time.Second
+	aliveTime = 30 * time.Second
+)
+
+// Run plays one schedule and returns the promises that were broken.
+func Run(o Options) []string {
+	w := newWorld(o)
+	w.startAll()
+	if w.form() {
+		w.play()
+		w.heal()
+		w.becomeLive()
+	}
+	w.stopAll()
+	return w.failures()
+}
+
+// form waits for the meta group and makes the stream and its consumers.
+func (w *world) form() bool {
+	var leader *node
+	if !w.eventually(formTime, func() bool { leader = w.metaLeader(); return leader != nil }) {
+		w.fail("no meta leader within %v", formTime)
+		return false
+	}
+	w.createStream(leader)
+	if !w.eventually(formTime, func() bool { return w.leader() != nil }) {
+		w.fail("no stream leader within %v", formTime)
+		return false
+	}
+	for _, c := range []api.ConsumerConfig{
+		{Durable: "all", AckWait: 3 * time.Second, MaxAckPending: 100},
+		{Durable: "some", AckWait: 2 * time.Second, FilterSubject: "s.1"},
+	} {
+		c.AckPolicy, c.DeliverPolicy, c.ReplayPolicy = api.AckExplicit, api.DeliverAll, api.ReplayInstant
+		w.history.consumers = append(w.history.consumers, &client{
+			name: c.Durable, config: c, seen: map[uint64]int{}, confirmed: map[uint64]time.Time{},
+		})
+	}
+	if !w.eventually(formTime, w.createConsumers) {
+		w.fail("consumers were not made within %v", formTime)
+		return false
+	}
+	return true
+}
+
+func (w *world) metaLeader() *node {
+	for _, n := range w.upNodes() {
+		if n.life.js.MetaLeader().Here {
+			return n
+		}
+	}
+	return nil
+}
+
+// leader is the node that leads the stream; of two that believe to, the last.
+func (w *world) leader() (leader *node) {
+	for _, n := range w.upNodes() {
+		if s := n.life.stream(); s != nil && s.Ready() {
+			leader = n
+		}
+	}
+	return leader
+}
+
+func (w *world) createStream(n *node) {
+	cfg, refused := stream.Check(w.streamConfig(), stream.Limits{}, false)
+	if refused != nil {
+		w.options.Fatalf("stream configuration: %v", refused)
+	}
+	raw, err := json.Marshal(cfg)
+	if err != nil {
+		w.options.Fatalf("stream configuration: %v", err)
+	}
+	var nodes []base.NodeID
+	n.life.js.View(func(s *meta.State) {
+		for _, x := range s.Nodes() {
+			nodes = append(nodes, x.ID)
+		}
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), formTime)
+	defer cancel()
+	r, err := n.life.js.ProposeMeta(ctx, &meta.StreamCreate{
+		Account: n.life.account().Name(), Config: raw, RaftName: "S-R3F", Cluster: clusterName, Nodes: nodes[:w.replicas],
+	})
+	if err != nil || r.Err != nil {
+		w.fail("create the stream: %v %v", err, r.Err)
+	}
+}
+
+// createConsumers makes the consumers that are not yet; true: all are.
+func (w *world) createConsumers() bool {
+	for _, c := range w.history.consumers {
+		n := w.leader()
+		if n == nil {
+			return false
+		}
+		s := n.life.stream()
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		r, err := s.Propose(ctx, &machine.ConsumerCreate{
+			Time: now().UnixNano(), Config: c.config, Limits: consumer.Limits{}, Runner: s.ChooseRunner(),
+		})
+		cancel()
+		if err == nil && r.Err != nil {
+			w.fail("create consumer %s: %v", c.name, r.Err)
+		}
+		if err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// lookEvery is how many steps are between two looks at the state.
+const lookEvery = 20
+
+// play runs the random part.
+func (w *world) play() {
+	for step := range w.options.Steps {
+		w.step()
+		if step%lookEvery == 0 {
+			w.checks.look()
+		}
+		if w.chance(2) {
+			sleep(w.between(time.Second, 5*time.Second))
+		} else {
+			sleep(w.between(time.Millisecond, 80*time.Millisecond))
+		}
+	}
+}
+
+func (w *world) step() {
+	if p := w.rand.IntN(100); p < 12 && w.options.Faults {
+		w.fault()
+		return
+	}
+	n := w.someNode()
+	if n == nil {
+		return
+	}
+	h := &w.history
+	c := h.consumers[w.rand.IntN(len(h.consumers))]
+	switch p := w.rand.IntN(100); {
+	case p < 45:
+		for range 1 + w.rand.IntN(8) {
+			h.publish(n)
+		}
+	case p < 65:
+		h.pull(n, c, 1+w.rand.IntN(20), w.between(200*time.Millisecond, 3*time.Second))
+	case p < 90:
+		h.handle(n, c, false)
+	case p < 96:
+		h.retry(n)
+		h.retryAcks(n)
+	default:
+		w.stepDown(n)
+	}
+}
+
+// stepDown moves the leadership of the stream or of the meta group, or a runner.
+func (w *world) stepDown(n *node) {
+	s := n.life.stream()
+	switch p := w.rand.IntN(3); {
+	case p == 0:
+		var nodes []*meta.Node
+		n.life.js.View(func(s *meta.State) { nodes = s.Nodes() })
+		if len(nodes) > 1 {
+			_ = n.life.js.TransferMeta(nodes[w.rand.IntN(len(nodes))].ID) // it may lead no more
+		}
+	case p == 1 && s != nil:
+		if voters, _ := s.Members(); len(voters) > 1 {
+			_ = s.Group().TransferLeader(voters[w.rand.IntN(len(voters))].ID)
+		}
+	case s != nil && s.Ready():
+		w.moveRunner(s)
+	}
+}
+
+func (w *world) moveRunner(s *jetstream.Stream) {
+	voters, _ := s.Members()
+	to := voters[w.rand.IntN(len(voters))].ID
+	name := w.history.consumers[w.rand.IntN(len(w.history.consumers))].name
+	var list machine.Runners
+	s.View(func(m *machine.Machine) {
+		if c := m.Consumer(name); c != nil {
+			list = machine.Runners{{Consumer: c.ID, Epoch: c.Epoch, Runner: to}}
+		}
+	})
+	_ = s.Appoint(list)
+}
+
+// heal ends all faults.
+func (w *world) heal() {
+	w.logf("heal")
+	w.network.heal()
+	w.startAll()
+	for _, n := range w.nodes {
+		n.life.host.clock.resume()
+		n.life.setDrop(0)
+		n.disk.setSlow(time.Millisecond)
+	}
+}
+
+// becomeLive goes on until all that was asked for is done and the replicas agree,
+// which must not take long.
+func (w *world) becomeLive() {
+	began := now()
+	if !w.eventually(aliveTime, w.settle) {
+		w.fail("not live within %v: %s", aliveTime, w.unsettled())
+	}
+	w.logf("live after %v", now().Sub(began))
+	// Nothing that was confirmed comes back, however long one waits.
+	for range 5 {
+		w.pullAll()
+		sleep(time.Second)
+		for _, c := range w.history.consumers {
+			w.history.handle(w.someNode(), c, true)
+		}
+	}
+	w.checks.look()
+	w.checks.finally()
+}
+
+// settle does what clients have left to do; true: nothing is left.
+func (w *world) settle() bool {
+	n := w.someNode()
+	h := &w.history
+	h.retry(n)
+	h.retryAcks(n)
+	w.pullAll()
+	sleep(200 * time.Millisecond)
+	for _, c := range h.consumers {
+		h.handle(n, c, true)
+	}
+	sleep(100 * time.Millisecond)
+	return w.unsettled() == ""
+}
+
+func (w *world) pullAll() {
+	for _, c := range w.history.consumers {
+		w.history.pull(w.someNode(), c, 100, 300*time.Millisecond)
+	}
+}

@@ -1,0 +1,144 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// Options say what a run is to be.
+type Options struct {
+	Seed   uint64
+	Nodes  int
+	Steps  int  // of the schedule
+	Faults bool // otherwise nothing goes wrong
+	Debug  bool // logs of the nodes in full
+
+	// Wait returns once nothing happens any more at this instant of virtual time.
+	Wait func()
+	// Logf and Fatalf report.
+	Logf, Fatalf func(format string, args ...any)
+}
+
+// world is a cluster, what it lives on, and what its clients know.
+type world struct {
+	options     Options
+	rand        *rand.Rand // of the schedule: drawn from by the driver only
+	began       time.Time
+	network     *network
+	nodes       []*node
+	checkpoints time.Duration
+	background  sync.WaitGroup // ends of lives
+	replicas    int
+
+	history history
+	checks  checker
+
+	failMu sync.Mutex
+	failed []string
+}
+
+func newWorld(o Options) *world {
+	w := &world{options: o, rand: rand.New(rand.NewPCG(o.Seed, 0x7765697273696d)), began: now()}
+	w.network = newNetwork(w.newRand())
+	w.checkpoints = time.Duration(1+w.rand.IntN(8)) * time.Second
+	w.replicas = min(o.Nodes, 3)
+	for i := range o.Nodes {
+		w.nodes = append(w.nodes, &node{world: w, index: i, name: fmt.Sprintf("n%d", i+1), disk: newDisk(w.newRand())})
+	}
+	w.history.init(w)
+	w.checks.init(w)
+	return w
+}
+
+// newRand is a random source for something that the driver's draws must not
+// depend on.
+func (w *world) newRand() *rand.Rand {
+	return rand.New(rand.NewPCG(w.rand.Uint64(), w.rand.Uint64()))
+}
+
+// between draws a duration from low to high.
+func (w *world) between(low, high time.Duration) time.Duration {
+	return low + time.Duration(w.rand.Int64N(int64(high-low)+1))
+}
+
+func (w *world) chance(percent int) bool { return w.rand.IntN(100) < percent }
+
+func (w *world) logf(format string, args ...any) {
+	w.options.Logf("%9.4f "+format, append([]any{now().Sub(w.began).Seconds()}, args...)...)
+}
+
+// fail notes that a promise was broken; the run goes on to its end.
+func (w *world) fail(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	w.logf("BROKEN: %s", text)
+	w.failMu.Lock()
+	defer w.failMu.Unlock()
+	w.failed = append(w.failed, text)
+}
+
+func (w *world) failures() []string {
+	w.failMu.Lock()
+	defer w.failMu.Unlock()
+	return w.failed
+}
+
+// startAll starts the nodes that are down.
+func (w *world) startAll() {
+	for _, n := range w.nodes {
+		if !n.up() {
+			w.startNode(n)
+		}
+	}
+}
+
+func (w *world) startNode(n *node) {
+	if err := n.start(w.between(-500*time.Millisecond, 500*time.Millisecond)); err != nil {
+		w.options.Fatalf("%v", err)
+	}
+	w.history.attach(n.life)
+}
+
+// stopAll ends the run.
+func (w *world) stopAll() {
+	for _, n := range w.nodes {
+		if n.up() {
+			if err := n.stop(); err != nil {
+				w.fail("stop %s: %v", n.name, err)
+			}
+		}
+	}
+	w.background.Wait()
+}
+
+// upNodes are the nodes whose clients can talk to them.
+func (w *world) upNodes() []*node {
+	var list []*node
+	for _, n := range w.nodes {
+		if n.up() && !n.life.host.clock.paused() {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// someNode draws one of the nodes that clients can talk to; nil when there is none.
+func (w *world) someNode() *node {
+	list := w.upNodes()
+	if len(list) == 0 {
+		return nil
+	}
+	return list[w.rand.IntN(len(list))]
+}
+
+// eventually lets time pass until a condition holds; false: it did not in time.
+func (w *world) eventually(limit time.Duration, holds func() bool) bool {
+	for end := now().Add(limit); !holds(); {
+		if now().After(end) {
+			return false
+		}
+		sleep(20 * time.Millisecond)
+	}
+	return true
+}
