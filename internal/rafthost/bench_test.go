@@ -71,11 +71,11 @@ type benchCluster struct {
 	wg       sync.WaitGroup
 }
 
-func newBench(b testing.TB, fs vfs.FS, groups int) *benchCluster {
+func newBench(b testing.TB, fs vfs.FS, groups int, segment int64) *benchCluster {
 	c := &benchCluster{}
 	dir := b.TempDir()
 	for i := range 3 {
-		l, err := raftlog.Open(raftlog.Options{FS: fs, Dir: fs.PathJoin(dir, fmt.Sprint(i)), SegmentSize: 8 << 20})
+		l, err := raftlog.Open(raftlog.Options{FS: fs, Dir: fs.PathJoin(dir, fmt.Sprint(i)), SegmentSize: segment})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -156,7 +156,7 @@ func BenchmarkPropose(b *testing.B) {
 }
 
 func propose(b *testing.B, fs vfs.FS, size, window int) {
-	c := newBench(b, fs, 1)
+	c := newBench(b, fs, 1, 64<<20)
 	defer c.close()
 	c.waitLeaders()
 	g, m := c.lead(1)
@@ -169,8 +169,13 @@ func propose(b *testing.B, fs vfs.FS, size, window int) {
 	b.SetBytes(int64(size))
 	b.ReportAllocs()
 	b.ResetTimer()
-	for range b.N {
+	for i := range b.N {
 		tokens <- struct{}{}
+		if i%1000 == 999 {
+			for j, h := range c.hosts {
+				h.Group(1).Compact(c.machines[j][1].applied.Load())
+			}
+		}
 		for {
 			err := g.Propose(make([]byte, size))
 			if err == nil {
@@ -195,7 +200,7 @@ func BenchmarkIdleGroups(b *testing.B) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	start := time.Now()
-	c := newBench(b, vfs.NewMem(), groups)
+	c := newBench(b, vfs.NewMem(), groups, 8<<20)
 	defer c.close()
 	c.waitLeaders()
 	elected := time.Since(start)

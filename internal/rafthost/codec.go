@@ -62,6 +62,15 @@ func appendBytes(dst, b []byte) []byte {
 	return append(dst, b...)
 }
 
+// messageBound is at least the size of m as a record.
+func messageBound(m *pb.Message) int {
+	n := 96 + len(m.GetContext())
+	for _, e := range m.GetEntries() {
+		n += 32 + len(e.GetData())
+	}
+	return n
+}
+
 // appendMessage appends m as a record's body.
 func appendMessage(dst []byte, group base.GroupID, m *pb.Message) []byte {
 	dst = binary.AppendUvarint(dst, uint64(group))

@@ -23,7 +23,7 @@ type Options struct {
 	Clock           base.Clock  // base.SystemClock
 	Logger          base.Logger // none
 	// Rand orders elections after a node's death. Called from several goroutines
-	// under a lock of the host. Default: seeded by the runtime.
+	// under a lock of the host. Default: seeded by node and clock.
 	Rand *rand.Rand
 
 	TickInterval   time.Duration // 100 ms
@@ -58,7 +58,7 @@ func (o *Options) setDefaults() error {
 		o.Logger = base.NopLogger{}
 	}
 	if o.Rand == nil {
-		o.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+		o.Rand = rand.New(rand.NewPCG(uint64(o.Node), uint64(o.Clock.Now().UnixNano())))
 	}
 	setDefault(&o.TickInterval, 100*time.Millisecond)
 	setDefault(&o.ElectionTicks, 10)

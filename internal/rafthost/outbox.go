@@ -1,6 +1,7 @@
 package rafthost
 
 import (
+	"slices"
 	"sync"
 
 	"weir/internal/base"
@@ -46,14 +47,15 @@ func (o *outboxes) box(node base.NodeID) *outbox {
 	return b
 }
 
-// add appends a record to the node's frame. The caller flushes the returned box.
-func (o *outboxes) add(node base.NodeID, kind recordKind, fill func([]byte) []byte) *outbox {
+// add appends a record of about size bytes to the node's frame. The caller flushes
+// the returned box.
+func (o *outboxes) add(node base.NodeID, kind recordKind, size int, fill func([]byte) []byte) *outbox {
 	b := o.box(node)
 	b.mu.Lock()
 	if b.buf == nil {
-		b.buf = make([]byte, 0, max(b.hint, 256))
+		b.buf = make([]byte, 0, max(b.hint, size+64))
 	}
-	b.buf = appendRecord(b.buf, kind, fill)
+	b.buf = appendRecord(slices.Grow(b.buf, size), kind, fill)
 	if len(b.buf) >= flushBytes {
 		o.sendLocked(b)
 	}

@@ -269,7 +269,7 @@ func (g *Group) send(m *pb.Message, w *worker) {
 	if node == 0 {
 		return
 	}
-	w.touch(g.h.peers.add(node, recordMessage, func(b []byte) []byte {
+	w.touch(g.h.peers.add(node, recordMessage, messageBound(m), func(b []byte) []byte {
 		return appendMessage(b, g.id, m)
 	}))
 }

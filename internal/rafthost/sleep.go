@@ -72,7 +72,7 @@ func (g *Group) sleep(w *worker) {
 		if id == g.replica || node == 0 {
 			continue
 		}
-		w.touch(g.h.peers.add(node, recordQuiesce, func(b []byte) []byte {
+		w.touch(g.h.peers.add(node, recordQuiesce, 64, func(b []byte) []byte {
 			for _, v := range [...]uint64{uint64(g.id), uint64(id), uint64(g.replica), n.hard.GetTerm(), n.hard.GetCommit()} {
 				b = binary.AppendUvarint(b, v)
 			}

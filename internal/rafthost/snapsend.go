@@ -2,8 +2,10 @@ package rafthost
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"time"
 
 	"weir/internal/base"
 
@@ -63,6 +65,9 @@ func (g *Group) makeImage(s *stream) error {
 		if cerr := snap.Close(); err == nil {
 			err = cerr
 		}
+		if errors.Is(err, errPeerRefused) {
+			s.pause(snapRefusedPause)
+		}
 		g.finishSend(s, err)
 		g.streamDone()
 	}()
@@ -85,6 +90,20 @@ func (g *Group) finishSend(s *stream, err error) {
 		g.h.o.Logger.Warnf("snapshot of %v to replica %v on node %v: %v", g.id, s.remote, s.peer, err)
 	}
 	g.control(func() { g.node.rn.ReportSnapshot(uint64(s.remote), status) })
+}
+
+// pause waits for d, or less if the stream is aborted.
+func (s *stream) pause(d time.Duration) {
+	expired := make(chan struct{})
+	t := s.group.h.o.Clock.AfterFunc(d, func() { close(expired) })
+	defer t.Stop()
+	for s.failed() == nil {
+		select {
+		case <-s.wake:
+		case <-expired:
+			return
+		}
+	}
 }
 
 // write streams the image and waits for the receiver's verdict.

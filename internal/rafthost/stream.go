@@ -25,6 +25,9 @@ const (
 	snapChunkBytes = 128 << 10
 	snapWindow     = 8
 	snapResend     = 500 * time.Millisecond
+	// snapRefusedPause keeps a sender's slot for a while after a refusal (the
+	// receiver has its hands full): each attempt costs an image.
+	snapRefusedPause = 300 * time.Millisecond
 )
 
 type snapStatus byte
