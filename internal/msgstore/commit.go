@@ -84,7 +84,7 @@ func (s *Store) writeReset(b *pebble.Batch) (err error) {
 	})
 	s.touched = slices.DeleteFunc(s.touched, func(g *segment) bool { return g.base < s.reset })
 	s.open, s.reset = s.area, 0
-	return err
+	return errors.Join(err, s.lookup.close())
 }
 
 // victim is a message that a Commit deletes.
@@ -121,8 +121,7 @@ func (s *Store) writeDeletes(b *pebble.Batch) error {
 		victims = victims[n:]
 	}
 	clear(s.pending)
-	s.evictEntries()
-	return nil
+	return s.evictEntries()
 }
 
 // kill marks the record of a message dead.
@@ -238,15 +237,16 @@ func (s *Store) writeTotal(b *pebble.Batch, e *entry) error {
 }
 
 // evictEntries keeps subjects that were loaded for deletes from piling up.
-func (s *Store) evictEntries() {
+func (s *Store) evictEntries() error {
 	if len(s.area.subjects) <= maxEntries {
-		return
+		return nil
 	}
 	for name, e := range s.area.subjects {
 		if len(e.open) == 0 {
 			delete(s.area.subjects, name)
 		}
 	}
+	return s.lookup.close()
 }
 
 // seal moves the chunks that are complete from the open area into Pebble.
@@ -282,7 +282,7 @@ func (s *Store) seal(b *pebble.Batch) error {
 		}
 	}
 	s.area.base, s.cur.openBase = next, next
-	return nil
+	return s.lookup.close()
 }
 
 // seal counts sequences as sealed.

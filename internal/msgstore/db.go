@@ -20,7 +20,7 @@ type Options struct {
 	Logger base.Logger
 	// Memory counts a message's size in State.Bytes as memory storage does.
 	Memory       bool
-	CacheSize    int64 // block cache of the index, bytes; 32 MiB
+	CacheSize    int64 // block cache of the index, bytes; 64 MiB
 	MemTableSize int64 // bytes of index changes between flushes; 32 MiB
 	SegmentSize  int64 // bytes after which a segment is sealed; 8 MiB
 	MaxOpenFiles int   // segment files kept open; 256
@@ -31,7 +31,7 @@ func (o *Options) setDefaults() {
 	if o.Logger == nil {
 		o.Logger = base.NopLogger{}
 	}
-	setDefault(&o.CacheSize, 32<<20)
+	setDefault(&o.CacheSize, 64<<20)
 	setDefault(&o.MemTableSize, 32<<20)
 	setDefault(&o.SegmentSize, 8<<20)
 	setDefault(&o.MaxOpenFiles, 256)
@@ -326,7 +326,9 @@ func (db *DB) Remove(group base.GroupID, replica base.ReplicaID) error {
 		return nil
 	}
 	if s := db.open[id]; s != nil {
-		s.close()
+		if err := s.close(); err != nil {
+			return err
+		}
 		delete(db.open, id)
 	}
 	delete(db.catalog, id)
@@ -381,6 +383,9 @@ func (db *DB) appliedNow() (map[StoreID]uint64, error) {
 		applied[id] = e.applied
 		if s := db.open[id]; s != nil {
 			applied[id] = s.Applied()
+			if err := s.lookup.close(); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return applied, nil
@@ -432,7 +437,7 @@ func (db *DB) Close() error {
 	db.mu.Lock()
 	db.closed = true
 	for _, s := range db.open {
-		s.close()
+		err = errors.Join(err, s.close())
 	}
 	db.mu.Unlock()
 	close(db.closing)

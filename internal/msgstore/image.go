@@ -257,6 +257,11 @@ func (s *Store) Restore(r io.Reader) error {
 	}
 	s.mu.Lock()
 	old := s.number
+	err = errors.Join(s.lookup.close(), staged.lookup.close())
+	if err != nil {
+		s.mu.Unlock()
+		return err
+	}
 	err = s.db.discard(old, catalogKey(s.id), binary.BigEndian.AppendUint32(nil, staged.number))
 	if err == nil {
 		s.core = staged.core
@@ -299,7 +304,7 @@ func (s *Store) stage(r io.Reader) (*Store, error) {
 	}
 	if err != nil {
 		s.db.garbage.addStore(number)
-		return nil, errors.Join(err, s.db.deleteStoreKeys(number))
+		return nil, errors.Join(err, staged.close(), s.db.deleteStoreKeys(number))
 	}
 	return staged, nil
 }

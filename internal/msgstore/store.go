@@ -36,6 +36,7 @@ type Store struct {
 	// mu guards what both sides use. The apply goroutine is the only one to change
 	// it, but for the background rewriting of segments.
 	mu         sync.RWMutex
+	lookup     lookup
 	closed     atomic.Bool
 	areaLoaded atomic.Bool   // core.open has been rebuilt
 	fileID     atomic.Uint64 // of the newest segment; never lowered while the store is open
@@ -167,7 +168,10 @@ func (s *Store) dropOrphanFiles() error {
 
 func (s *Store) file(g *segment) fileKey { return fileKey{s.number, g.id} }
 
-func (s *Store) close() { s.closed.Store(true) }
+func (s *Store) close() error {
+	s.closed.Store(true)
+	return s.lookup.close()
+}
 
 // usable tells whether the apply side may go on.
 func (s *Store) usable() error {
