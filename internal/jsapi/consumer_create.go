@@ -2,6 +2,7 @@ package jsapi
 
 import (
 	"fmt"
+	"strings"
 
 	"weir/internal/account"
 	"weir/internal/api"
@@ -73,6 +74,8 @@ func (c *call) nameFromSubject(cfg *api.ConsumerConfig) *apierr.Error {
 		cfg.Name = randomName(8)
 	case name != "" && cfg.Durable != "" && cfg.Durable != name:
 		return apierr.JSConsumerDurableNameNotMatchSubjectErr
+	case strings.ContainsAny(name, "*>"):
+		return apierr.JSStreamInvalidConfigF(`consumer name can not contain '.', '*', '>', '\', '/'`)
 	case name != "":
 		cfg.Name = name
 	}

@@ -20,14 +20,19 @@ func decode(body []byte, doc any) *apierr.Error {
 	if err := d.Decode(doc); err != nil {
 		return apierr.JSInvalidJSONErr(err)
 	}
-	end := d.InputOffset()
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		if err == nil {
-			err = errors.New("more than one document")
-		}
-		return apierr.JSInvalidJSONErr(fmt.Sprintf("%v at offset %d", err, end+1))
+	var more json.RawMessage
+	err := d.Decode(&more)
+	if errors.Is(err, io.EOF) {
+		return nil
 	}
-	return nil
+	at := d.InputOffset()
+	if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
+		at = syntax.Offset
+	}
+	if err == nil {
+		err = errors.New("more than one document")
+	}
+	return apierr.JSInvalidJSONErr(fmt.Sprintf("%v at offset %d", err, at))
 }
 
 // decodeOptional reads the body of a request that may be empty. What is not a

@@ -29,6 +29,8 @@ type endpoint struct {
 	writes bool
 	// anyReplica may answer while there is no leader.
 	anyReplica bool
+	// clustered: refused by a server that is not in a cluster.
+	clustered bool
 	// system: only for the system account; others get no answer.
 	system bool
 	// response is the type of answers; failure makes the document of a failure, nil
@@ -206,6 +208,8 @@ func (c *call) authorise() *apierr.Error {
 		return apierr.JSNotEnabledForAccountErr
 	case levelTooHigh(c.Request):
 		return apierr.JSRequiredApiLevelErr
+	case c.endpoint.clustered && c.svc.cfg.Cluster == "":
+		return apierr.JSClusterRequiredErr
 	}
 	return nil
 }

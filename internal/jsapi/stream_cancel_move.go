@@ -1,18 +1,11 @@
 package jsapi
 
-import (
-	"weir/internal/apierr"
-	"weir/internal/meta"
-)
+import "weir/internal/meta"
 
 // streamCancelMove answers $JS.API.STREAM.CANCEL_MOVE.<stream> on the meta leader:
 // a running move or scale goes back to where it came from. The stream's leader
 // answers.
 func (c *call) streamCancelMove() {
-	if c.svc.cfg.Cluster == "" {
-		c.fail(apierr.JSClusterRequiredErr)
-		return
-	}
 	result, ok := c.proposeMeta(&meta.StreamCancelMove{Account: c.Account, Name: c.stream(), Request: c.origin()})
 	if ok && result.Err != nil {
 		c.fail(result.Err)

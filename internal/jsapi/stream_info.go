@@ -47,7 +47,7 @@ func (c *call) streamInfo() {
 // listDeleted fills in the sequences without a message.
 func listDeleted(st *jetstream.Stream, state *api.StreamState) error {
 	return st.Store().Reader().Deleted(func(first, last uint64) bool {
-		for seq := first; seq <= last; seq++ {
+		for seq := max(first, 1); seq <= last; seq++ {
 			state.Deleted = append(state.Deleted, seq)
 		}
 		return true

@@ -9,9 +9,6 @@ import (
 
 // decodeStepdown reads where the new leader should be; "" for anywhere.
 func (c *call) decodeStepdown() (preferred string, err *apierr.Error) {
-	if c.svc.cfg.Cluster == "" {
-		return "", apierr.JSClusterRequiredErr
-	}
 	var req api.LeaderStepdownRequest
 	if err := decodeOptional(c.Body, &req); err != nil {
 		return "", err

@@ -18,10 +18,6 @@ func (c *call) streamPeerRemove() { c.replacePeer(false) }
 func (c *call) streamPeerEvacuate() { c.replacePeer(true) }
 
 func (c *call) replacePeer(needed bool) {
-	if c.svc.cfg.Cluster == "" {
-		c.fail(apierr.JSClusterRequiredErr)
-		return
-	}
 	var req api.StreamPeerRequest
 	if isEmpty(c.Body) {
 		c.fail(apierr.JSBadRequestErr)

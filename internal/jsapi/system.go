@@ -37,10 +37,6 @@ func (c *call) metaStepdown() {
 // serverRemove answers $JS.API.SERVER.REMOVE (system account) on the meta leader:
 // a server leaves the meta group and other nodes take over what it held.
 func (c *call) serverRemove() {
-	if c.svc.cfg.Cluster == "" {
-		c.fail(apierr.JSClusterRequiredErr)
-		return
-	}
 	var req api.MetaServerRequest
 	if isEmpty(c.Body) {
 		c.fail(apierr.JSBadRequestErr)
@@ -94,10 +90,6 @@ func (c *call) accountPurge() {
 // accountStreamMove answers $JS.API.ACCOUNT.STREAM.MOVE.<account>.<stream> (system
 // account): off the named server. Moves by cluster or tags are not supported.
 func (c *call) accountStreamMove() {
-	if c.svc.cfg.Cluster == "" {
-		c.fail(apierr.JSClusterRequiredErr)
-		return
-	}
 	var req api.StreamMoveRequest
 	if err := decodeOptional(c.Body, &req); err != nil {
 		c.fail(err)
@@ -137,10 +129,6 @@ func (c *call) moving(account, name string) *api.StreamInfo {
 // (system account).
 func (c *call) accountStreamCancelMove() {
 	account, name := c.arg(0), c.arg(1)
-	if c.svc.cfg.Cluster == "" {
-		c.fail(apierr.JSClusterRequiredErr)
-		return
-	}
 	result, ok := c.proposeMeta(&meta.StreamCancelMove{Account: account, Name: name})
 	switch {
 	case !ok:

@@ -37,10 +37,10 @@ func streamTable() []*endpoint {
 			failure: func(r api.Response) any { return api.StreamSnapshotResponse{Response: r} }},
 		{subject: "STREAM.RESTORE.*", class: metaLeader, response: api.StreamRestoreResponseType, handle: (*call).streamRestore,
 			failure: func(r api.Response) any { return api.StreamRestoreResponse{Response: r} }},
-		{subject: "STREAM.LEADER.STEPDOWN.*", class: streamLeader, response: api.StreamLeaderStepdownResponseType, handle: (*call).streamStepdown},
-		{subject: "STREAM.PEER.REMOVE.*", class: metaLeader, writes: true, response: api.StreamRemovePeerResponseType, handle: (*call).streamPeerRemove},
-		{subject: "STREAM.PEER.EVACUATE.*", class: metaLeader, writes: true, response: api.StreamEvacuatePeerResponseType, handle: (*call).streamPeerEvacuate},
-		{subject: "STREAM.CANCEL_MOVE.*", class: metaLeader, writes: true, response: api.StreamCancelMoveResponseType, handle: (*call).streamCancelMove,
+		{subject: "STREAM.LEADER.STEPDOWN.*", class: streamLeader, clustered: true, response: api.StreamLeaderStepdownResponseType, handle: (*call).streamStepdown},
+		{subject: "STREAM.PEER.REMOVE.*", class: metaLeader, clustered: true, writes: true, response: api.StreamRemovePeerResponseType, handle: (*call).streamPeerRemove},
+		{subject: "STREAM.PEER.EVACUATE.*", class: metaLeader, clustered: true, writes: true, response: api.StreamEvacuatePeerResponseType, handle: (*call).streamPeerEvacuate},
+		{subject: "STREAM.CANCEL_MOVE.*", class: metaLeader, clustered: true, writes: true, response: api.StreamCancelMoveResponseType, handle: (*call).streamCancelMove,
 			failure: func(r api.Response) any { return api.StreamCancelMoveResponse{Response: r} }},
 	}
 }
@@ -76,20 +76,20 @@ func consumerTable() []*endpoint {
 			failure: func(r api.Response) any { return api.ConsumerResetResponse{Response: r} }},
 		{subject: "CONSUMER.UNPIN.*.*", class: consumerRunner, writes: true, response: api.ConsumerUnpinResponseType, handle: (*call).consumerUnpin,
 			failure: func(r api.Response) any { return api.ConsumerUnpinResponse{Response: r} }},
-		{subject: "CONSUMER.LEADER.STEPDOWN.*.*", class: streamLeader, writes: true, response: api.ConsumerLeaderStepdownResponseType, handle: (*call).consumerStepdown},
+		{subject: "CONSUMER.LEADER.STEPDOWN.*.*", class: streamLeader, clustered: true, writes: true, response: api.ConsumerLeaderStepdownResponseType, handle: (*call).consumerStepdown},
 	}
 }
 
 func systemTable() []*endpoint {
 	updated := func(r api.Response) any { return api.StreamUpdateResponse{Response: r} }
 	return []*endpoint{
-		{subject: "META.LEADER.STEPDOWN", class: metaLeader, system: true, response: api.MetaLeaderStepdownResponseType, handle: (*call).metaStepdown},
-		{subject: "SERVER.REMOVE", class: metaLeader, system: true, response: api.MetaServerRemoveResponseType, handle: (*call).serverRemove},
-		{subject: "SERVER.EVACUATE", class: metaLeader, system: true, response: api.MetaServerRemoveResponseType, handle: (*call).serverEvacuate},
+		{subject: "META.LEADER.STEPDOWN", class: metaLeader, clustered: true, system: true, response: api.MetaLeaderStepdownResponseType, handle: (*call).metaStepdown},
+		{subject: "SERVER.REMOVE", class: metaLeader, clustered: true, system: true, response: api.MetaServerRemoveResponseType, handle: (*call).serverRemove},
+		{subject: "SERVER.EVACUATE", class: metaLeader, clustered: true, system: true, response: api.MetaServerRemoveResponseType, handle: (*call).serverEvacuate},
 		{subject: "ACCOUNT.PURGE.*", class: metaLeader, system: true, response: api.AccountPurgeResponseType, handle: (*call).accountPurge,
 			failure: func(r api.Response) any { return api.AccountPurgeResponse{Response: r} }},
-		{subject: "ACCOUNT.STREAM.MOVE.*.*", class: metaLeader, system: true, response: api.StreamUpdateResponseType, handle: (*call).accountStreamMove, failure: updated},
-		{subject: "ACCOUNT.STREAM.CANCEL_MOVE.*.*", class: metaLeader, system: true, response: api.StreamCancelMoveResponseType, handle: (*call).accountStreamCancelMove, failure: updated},
+		{subject: "ACCOUNT.STREAM.MOVE.*.*", class: metaLeader, clustered: true, system: true, response: api.StreamUpdateResponseType, handle: (*call).accountStreamMove, failure: updated},
+		{subject: "ACCOUNT.STREAM.CANCEL_MOVE.*.*", class: metaLeader, clustered: true, system: true, response: api.StreamCancelMoveResponseType, handle: (*call).accountStreamCancelMove, failure: updated},
 	}
 }
 
