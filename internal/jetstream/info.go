@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"slices"
+	"sync"
 	"time"
 
 	"weir/internal/api"
@@ -84,6 +85,9 @@ func (s *Stream) peerInfo(r base.Replica, st *rafthost.Status, voter bool) *api.
 			p.Current, p.Lag, p.Active = x.Active && x.Lag == 0, x.Lag, x.Since
 		}
 	}
+	if p.Active == 0 && !p.Offline {
+		p.Active = time.Millisecond // within the current tick; tools take 0 for never
+	}
 	if r.ID == s.replica { // seen from a node that does not lead
 		p.Current = true
 	}
@@ -121,6 +125,29 @@ func (s *Stream) ConsumerInfo(name string) *api.ConsumerInfo {
 	}
 	info.Cluster = s.clusterInfo(runsOn, info.Created)
 	return info
+}
+
+// syncTime is how long SyncConsumer waits for commits: without a majority the
+// state as it stands has to do.
+const syncTime = time.Second
+
+// SyncConsumer waits until what a consumer's runner on this node has done is part
+// of the replicated state, so that its info shows what its clients have seen.
+func (s *Stream) SyncConsumer(name string) {
+	r := s.Runner(name)
+	if r == nil {
+		return
+	}
+	done := make(chan struct{})
+	r.Sync(sync.OnceFunc(func() { close(done) }))
+	timeout := make(chan struct{})
+	t := s.node.cfg.Clock.AfterFunc(syncTime, func() { close(timeout) })
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-timeout:
+	case <-s.node.ctx.Done():
+	}
 }
 
 func (s *Stream) fillConsumer(info *api.ConsumerInfo, c *consumer.Consumer, now time.Time) {

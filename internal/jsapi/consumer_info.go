@@ -14,5 +14,6 @@ func (c *call) consumerInfo() {
 		c.svc.held.add(c.Request)
 		return
 	}
+	st.SyncConsumer(c.consumer())
 	c.answerConsumer(st, c.consumer())
 }
