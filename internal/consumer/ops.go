@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"weir/internal/base"
 )
 
 // Operations of a delta, first byte of each.
@@ -18,7 +20,8 @@ const (
 	opExceeded  = 8 // sequences
 )
 
-// maxRun bounds the sequences of one operation, so that a damaged one can not keep a replica busy.
+// maxRun bounds the sequences of one operation, so that a damaged one can not keep a replica busy. Longer lists take more
+// than one.
 const maxRun = 1 << 20
 
 // Ops is the work of a consumer's runner in the order in which it happened, encoded to be replicated. The zero value is
@@ -113,6 +116,7 @@ func (o *Ops) Exceeded(seqs ...uint64) {
 // appendSeqs writes runs of neighbouring sequences: their number, then per run the distance from the sequence expected
 // after the run before (signed) and its length.
 func (o *Ops) appendSeqs(seqs []uint64) {
+	base.Assert(len(seqs) <= maxRun, "%d sequences in one operation", len(seqs))
 	runs := 0
 	for i := range seqs {
 		if i == 0 || seqs[i] != seqs[i-1]+1 {

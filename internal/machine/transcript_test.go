@@ -503,7 +503,9 @@ func (w *world) sleep(d *datadriven.TestData) string {
 	ms, _ := strconv.ParseInt(d.CmdArgs[0].Key, 10, 64)
 	end := w.now + ms*int64(time.Millisecond)
 	for due := w.m.NextExpiry(); due != 0 && due <= end; due = w.m.NextExpiry() {
-		w.now = max(w.now, due)
+		if w.now = max(w.now+int64(time.Millisecond), due); w.now > end {
+			break
+		}
 		w.apply(Append(nil, Origin{}, &Expire{Time: w.now}))
 	}
 	w.now = end

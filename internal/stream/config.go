@@ -18,6 +18,8 @@ const (
 	MaxDescriptionLen = 4096
 	MaxMetadataLen    = 128 << 10 // bytes of keys and values together
 	MaxReplicas       = 5
+	// MaxSeq is the highest sequence that a client may have a stream go on from.
+	MaxSeq = 1 << 62
 
 	defaultDuplicateWindow = 2 * time.Minute
 	minDuration            = 100 * time.Millisecond
@@ -203,6 +205,8 @@ func (l Limits) check(c *api.StreamConfig) *apierr.Error {
 
 func checkTimes(c *api.StreamConfig) *apierr.Error {
 	switch {
+	case c.FirstSeq > MaxSeq:
+		return invalid("first sequence can not be above %d", uint64(MaxSeq))
 	case c.MaxAge < 0:
 		return invalid("max age can not be negative")
 	case c.MaxAge != 0 && c.MaxAge < minDuration:

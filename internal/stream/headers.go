@@ -3,9 +3,12 @@ package stream
 import (
 	"bytes"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 	"unsafe"
+
+	"weir/internal/base"
 )
 
 // Headers that the stream understands; the names are exact.
@@ -146,6 +149,15 @@ func parseTTL(value string) (ttl time.Duration, ok bool) {
 		return 0, false
 	}
 	return time.Duration(min(seconds, int64(math.MaxInt64/time.Second))) * time.Second, true
+}
+
+// withHeader is a copy of a block in which a header that it has stands with another value.
+func withHeader(block []byte, name, value string) []byte {
+	line := bytes.Index(block, []byte("\r\n"+name+":"))
+	base.Assert(line >= 0, "header %q is not in %q", name, block)
+	line += len(crlf)
+	end := line + bytes.Index(block[line:], crlf)
+	return slices.Concat(block[:line], []byte(name+": "+value), block[end:])
 }
 
 // view is b as a string without a copy; it lives as long as b is left alone.

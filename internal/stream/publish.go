@@ -2,6 +2,7 @@ package stream
 
 import (
 	"math"
+	"strconv"
 	"time"
 
 	"weir/internal/api"
@@ -92,15 +93,15 @@ func (s *Stream) store1(d *directives, m *msg.Message) (kept bool, err error) {
 		s.store.SetLast(m.Seq)
 		return false, nil
 	}
+	ttl := s.raiseTTL(d, m)
 	if err := s.store.Append(m); err != nil {
 		return false, err
 	}
 	if s.nextAge == 0 {
 		s.nextAge = m.Time + int64(s.cfg.MaxAge)
 	}
-	if d.ttl != "" {
-		ttl, _ := parseTTL(d.ttl)
-		if err := s.addTTL(m.Seq, m.Time, s.effectiveTTL(ttl)); err != nil {
+	if ttl != 0 {
+		if err := s.addTTL(m.Seq, m.Time, ttl); err != nil {
 			return false, err
 		}
 	}
@@ -277,10 +278,16 @@ func (s *Stream) sizeOf(m *msg.Message) int {
 	return msg.Size(s.cfg.Storage == api.MemoryStorage, len(m.Subject), len(m.Header), len(m.Data))
 }
 
-// effectiveTTL raises a TTL to the floor that delete markers set.
-func (s *Stream) effectiveTTL(ttl time.Duration) time.Duration {
-	if ttl > 0 && s.cfg.MaxMsgsPer != 1 {
-		return max(ttl, s.cfg.SubjectDeleteMarkerTTL)
+// raiseTTL returns the message's TTL, 0 for none. One below that of delete markers is raised to it, in the header as well.
+func (s *Stream) raiseTTL(d *directives, m *msg.Message) time.Duration {
+	if d.ttl == "" {
+		return 0
 	}
-	return ttl
+	ttl, _ := parseTTL(d.ttl)
+	floor := s.cfg.SubjectDeleteMarkerTTL
+	if ttl == neverExpires || ttl >= floor || s.cfg.MaxMsgsPer == 1 {
+		return ttl
+	}
+	m.Header = withHeader(m.Header, headerTTL, strconv.FormatInt(int64(floor/time.Second), 10))
+	return floor
 }

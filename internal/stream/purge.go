@@ -25,7 +25,7 @@ func (s *Stream) Purge(r PurgeRequest) (n uint64, refused *apierr.Error, err err
 	if s.cfg.DenyPurge {
 		return 0, apierr.JSStreamPurgeFailedF("stream purge not permitted"), nil
 	}
-	if r.Below > 0 && r.Keep > 0 {
+	if r.Below > 0 && r.Keep > 0 || r.Below > MaxSeq {
 		return 0, apierr.JSBadRequestErr, nil
 	}
 	all := r.Filter == "" || r.Filter == ">"
@@ -33,8 +33,8 @@ func (s *Stream) Purge(r PurgeRequest) (n uint64, refused *apierr.Error, err err
 		s.store.SetLast(r.Below - 1)
 	}
 	below := s.store.State().LastSeq + 1
-	if r.UpTo > 0 {
-		below = min(below, r.UpTo+1)
+	if r.UpTo > 0 && r.UpTo < below {
+		below = r.UpTo + 1
 	}
 	if r.Below > 0 {
 		below = min(below, r.Below)

@@ -1,0 +1,249 @@
+package consumer
+
+import (
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"weir/internal/api"
+)
+
+// keys is a key space in memory.
+type keys map[string][]byte
+
+func (k keys) Set(key, value []byte) error { k[string(key)] = slices.Clone(value); return nil }
+func (k keys) Unset(key []byte) error      { delete(k, string(key)); return nil }
+
+func (k keys) ScanKeys(prefix []byte, visit func(key, value []byte) bool) error {
+	for _, key := range slices.Sorted(maps.Keys(k)) {
+		if len(key) >= len(prefix) && key[:len(prefix)] == string(prefix) && !visit([]byte(key), k[key]) {
+			break
+		}
+	}
+	return nil
+}
+
+// model is a consumer's state, simple enough to be right.
+type model struct {
+	pending   map[uint64]Pending
+	delivered Pair
+	released  map[uint64]bool
+}
+
+// floor is the highest that the ack floor may be. It may be lower while nothing of what was last delivered is acked.
+func (m *model) floor() uint64 {
+	floor := m.delivered.Stream
+	for seq := range m.pending {
+		floor = min(floor, seq-1)
+	}
+	return floor
+}
+
+// TestAgainstModel lets a runner do random things, and now and then loads the consumer from its keys.
+func TestAgainstModel(t *testing.T) {
+	for seed := range uint64(100) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		store := keys{}
+		c := New(9, api.ConsumerConfig{Name: "c", AckPolicy: api.AckExplicit}, 1, 1, NewSpans())
+		if err := c.SaveConfig(store); err != nil {
+			t.Fatal(err)
+		}
+		c.SetRunner(3)
+		m := &model{pending: map[uint64]Pending{}, released: map[uint64]bool{}}
+		for step := range 200 {
+			before := c.AckFloor
+			randomStep(t, rnd, c, m)
+			if c.AckFloor.Stream < before.Stream || c.AckFloor.Consumer < before.Consumer {
+				t.Fatalf("seed %d step %d: floor went from %v back to %v", seed, step, before, c.AckFloor)
+			}
+			checkModel(t, c, m)
+			if rnd.IntN(10) == 0 {
+				c = reload(t, c, store)
+			}
+		}
+		c = reload(t, c, store)
+		if err := c.Erase(store); err != nil {
+			t.Fatal(err)
+		}
+		if len(store) != 0 || len(c.pending.shared.users) != 0 {
+			t.Fatalf("seed %d: %d keys and %d spans are left", seed, len(store), len(c.pending.shared.users))
+		}
+	}
+}
+
+// reload loads a consumer from the keys that it is flushed to, and wants it to be the same.
+func reload(t *testing.T, c *Consumer, store keys) *Consumer {
+	t.Helper()
+	if err := c.Flush(store); err != nil {
+		t.Fatal(err)
+	}
+	list, err := Load(store, NewSpans())
+	if err != nil || len(list) != 1 {
+		t.Fatalf("loaded %d consumers: %v", len(list), err)
+	}
+	if list[0].Hash() != c.Hash() {
+		t.Fatalf("%+v is loaded as %+v", c, list[0])
+	}
+	return list[0]
+}
+
+func randomStep(t *testing.T, rnd *rand.Rand, c *Consumer, m *model) {
+	t.Helper()
+	var ops Ops
+	for range 1 + rnd.IntN(4) {
+		seq := somePending(rnd, m)
+		p, ok := m.pending[seq]
+		switch rnd.IntN(6) {
+		case 0, 1:
+			deliverSome(rnd, &ops, m)
+		case 2:
+			ops.Ack(seq)
+			m.released[seq] = ok || m.released[seq]
+			delete(m.pending, seq)
+		case 3:
+			ops.Term(seq)
+			m.released[seq] = ok || m.released[seq]
+			delete(m.pending, seq)
+		case 4:
+			m.delivered.Consumer++
+			ops.Redeliver(77, m.delivered.Consumer, []Redelivery{{seq, p.Deliveries + 1}})
+			if ok {
+				m.pending[seq] = Pending{seq, p.ConsumerSeq, 77, p.Deliveries + 1}
+			}
+		case 5:
+			ops.Exceeded(seq)
+			delete(m.pending, seq)
+		}
+	}
+	verdict, err := c.Apply(5, c.Epoch, c.Ticket+1, ops.Bytes(), func(seq uint64) {
+		if !m.released[seq] {
+			t.Fatalf("%d was released", seq)
+		}
+	})
+	if err != nil || verdict != Applied {
+		t.Fatalf("%v, %v", verdict, err)
+	}
+}
+
+func deliverSome(rnd *rand.Rand, ops *Ops, m *model) {
+	var seqs []uint64
+	first := m.delivered.Consumer + 1
+	for range 1 + rnd.IntN(5) {
+		m.delivered.Stream += 1 + uint64(rnd.IntN(3)*rnd.IntN(60))
+		m.delivered.Consumer++
+		seqs = append(seqs, m.delivered.Stream)
+		m.pending[m.delivered.Stream] = Pending{m.delivered.Stream, m.delivered.Consumer, int64(first), 1}
+	}
+	ops.Deliver(int64(first), first, seqs)
+}
+
+// somePending is a pending message, if there is one, or one that is not pending.
+func somePending(rnd *rand.Rand, m *model) uint64 {
+	list := slices.Sorted(maps.Keys(m.pending))
+	if len(list) == 0 || rnd.IntN(10) == 0 {
+		return 1 + rnd.Uint64N(m.delivered.Stream+2)
+	}
+	return list[rnd.IntN(len(list))]
+}
+
+func checkModel(t *testing.T, c *Consumer, m *model) {
+	t.Helper()
+	var got, want []Pending
+	c.AscendPending(0, func(p Pending) bool { got = append(got, p); return true })
+	redelivered := 0
+	for _, seq := range slices.Sorted(maps.Keys(m.pending)) {
+		want = append(want, m.pending[seq])
+		if m.pending[seq].Deliveries > 1 {
+			redelivered++
+		}
+	}
+	if !slices.Equal(got, want) || c.NumAckPending() != len(want) || c.NumRedelivered() != redelivered {
+		t.Fatalf("pending %v, wanted %v", got, want)
+	}
+	if c.Delivered != m.delivered || c.AckFloor.Stream > m.floor() || len(want) == 0 && c.AckFloor.Stream < m.floor() {
+		t.Fatalf("delivered %v floor %v, wanted %v %v", c.Delivered, c.AckFloor, m.delivered, m.floor())
+	}
+	if len(want) > 0 && !c.Needs(want[0].Seq) || c.Needs(m.floor()) || !c.Needs(m.delivered.Stream+1) {
+		t.Fatal("Needs is wrong about the floor")
+	}
+}
+
+// TestDeltasApplyOnce sends deltas again, out of order and from an epoch that is over.
+func TestDeltasApplyOnce(t *testing.T) {
+	c := New(1, api.ConsumerConfig{Name: "c", AckPolicy: api.AckExplicit}, 1, 1, NewSpans())
+	c.SetRunner(3)
+	var ops Ops
+	ops.Deliver(1, 1, []uint64{1})
+	for i, step := range []struct {
+		epoch, ticket uint64
+		want          Verdict
+	}{{1, 2, Premature}, {1, 1, Applied}, {1, 1, Repeated}, {0, 2, Stale}, {2, 2, Stale}, {1, 2, Applied}, {}, {1, 3, Stale}, {2, 1, Applied}} {
+		if step.epoch == 0 && step.ticket == 0 {
+			c.SetRunner(4)
+			continue
+		}
+		got, err := c.Apply(1, step.epoch, step.ticket, ops.Bytes(), func(uint64) {})
+		if err != nil || got != step.want {
+			t.Fatalf("step %d: %v, wanted %v: %v", i, got, step.want, err)
+		}
+	}
+}
+
+// TestOpsRoundTrip checks the run-length encoding of sequences.
+func TestOpsRoundTrip(t *testing.T) {
+	for _, seqs := range [][]uint64{{1}, {1, 2, 3}, {5, 6, 9, 10, 11, 1 << 40}, {9, 3, 4, 1}, {1<<63 + 5, 2}} {
+		var ops Ops
+		ops.Ack(seqs...)
+		var got collector
+		if err := decodeOps(ops.Bytes(), &got); err != nil || !slices.Equal(got.acked, seqs) {
+			t.Fatalf("%v is read as %v: %v", seqs, got.acked, err)
+		}
+	}
+}
+
+type collector struct {
+	nopVisitor
+	acked []uint64
+}
+
+func (c *collector) ack(seq uint64) { c.acked = append(c.acked, seq) }
+
+func FuzzOps(f *testing.F) {
+	var ops Ops
+	ops.Deliver(1, 1, []uint64{1, 2, 3, 9})
+	ops.Redeliver(5, 5, []Redelivery{{2, 2}})
+	ops.Ack(1)
+	ops.AckAll(3)
+	ops.Term(9)
+	ops.Touch(2, 7)
+	ops.Skip(20)
+	ops.Exceeded(2)
+	f.Add(ops.Bytes())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if CheckOps(data) != nil {
+			return
+		}
+		c := New(1, api.ConsumerConfig{Name: "c", AckPolicy: api.AckExplicit}, 1, 1, NewSpans())
+		c.SetRunner(1)
+		if v, err := c.Apply(1, 1, 1, data, func(uint64) {}); v != Applied || err != nil {
+			t.Fatalf("checked operations do not apply: %v, %v", v, err)
+		}
+		store := keys{}
+		if err := c.SaveConfig(store); err != nil {
+			t.Fatal(err)
+		}
+		reload(t, c, store)
+	})
+}
+
+func FuzzState(f *testing.F) {
+	s := state{Delivered: Pair{1, 2}}
+	f.Add(s.append([]byte{stateFormat}), appendChunk(nil, 64, []Pending{{65, 1, 2, 3}}))
+	f.Fuzz(func(t *testing.T, value, chunk []byte) {
+		decodeState(value)
+		if c, err := decodeChunk(64, chunk); err == nil && len(c.entries) == 0 {
+			t.Fatal("empty chunk")
+		}
+	})
+}

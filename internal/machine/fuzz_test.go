@@ -1,0 +1,121 @@
+package machine
+
+import (
+	"testing"
+	"time"
+
+	"weir/internal/api"
+	"weir/internal/consumer"
+	"weir/internal/stream"
+	"weir/internal/stream/storetest"
+)
+
+// sample is a machine with a few messages and two consumers.
+func sample(t testing.TB, retention api.Retention) (*Machine, *storetest.Store) {
+	store := storetest.New()
+	m, err := New(store, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, refused := stream.Check(api.StreamConfig{Name: "S", Subjects: []string{"s.>"}, Retention: retention, AllowMsgTTL: true,
+		AllowRollup: true, MaxMsgs: 50, MaxAge: time.Hour}, stream.Limits{}, false)
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	filtered := api.ConsumerConfig{Durable: "d", AckPolicy: api.AckExplicit, FilterSubject: "s.a"}
+	other := api.ConsumerConfig{Durable: "e", AckPolicy: api.AckExplicit, FilterSubject: "s.b"}
+	publish := AppendPublish(nil, Origin{1, 1}, 1)
+	for _, s := range []string{"s.a", "s.b", "s.a", "s.c", "s.b"} {
+		publish = AppendMessage(publish, s, []byte("NATS/1.0\r\nNats-Msg-Id: "+s+"\r\n\r\n"), []byte("x"))
+	}
+	for i, cmd := range [][]byte{
+		Append(nil, Origin{1, 1}, &Init{Config: cfg, Created: 1}),
+		Append(nil, Origin{1, 2}, &ConsumerCreate{Time: 1, Config: filtered, Runner: 1}),
+		Append(nil, Origin{1, 3}, &ConsumerCreate{Time: 1, Config: other, Runner: 1}),
+		publish,
+	} {
+		if err := m.Apply(uint64(i+1), cmd, &Effects{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m, store
+}
+
+// FuzzApply wants no command to do more than fail, and what is applied to be loaded again as it was.
+func FuzzApply(f *testing.F) {
+	var ops consumer.Ops
+	ops.Deliver(1, 1, []uint64{1, 3})
+	ops.Ack(1)
+	o := Origin{1, 9}
+	now := time.Unix(5, 0)
+	for _, c := range []Command{
+		&Deltas{Time: 2, List: []Delta{{Consumer: 2, Epoch: 1, Ticket: 1, Ops: ops.Bytes()}}},
+		Runners{{2, 1, 5}}, &Expire{Time: int64(2 * time.Hour)}, &Purge{Filter: "s.*", Keep: 1}, &Purge{Below: 9}, &DeleteMsg{Seq: 2},
+		&ConsumerDelete{Name: "d"}, &ConsumerPause{Name: "d", Until: &now}, &ConsumerReset{Name: "d", Seq: 2},
+		&ConsumerCreate{Time: 3, Config: api.ConsumerConfig{Durable: "d", AckPolicy: api.AckExplicit}},
+		&Update{Time: 3, Config: api.StreamConfig{Name: "S", Retention: api.InterestRetention, MaxMsgs: 1}},
+	} {
+		f.Add(Append(nil, o, c))
+	}
+	f.Add(AppendMessage(AppendPublish(nil, o, 5), "s.a", []byte("NATS/1.0\r\nNats-TTL: 1s\r\nNats-Rollup: sub\r\n\r\n"), []byte("x")))
+	f.Fuzz(func(t *testing.T, cmd []byte) {
+		for _, retention := range []api.Retention{api.LimitsRetention, api.InterestRetention} {
+			m, store := sample(t, retention)
+			if m.Apply(10, cmd, &Effects{}) != nil {
+				continue
+			}
+			loaded, err := New(store, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if loaded.Hash() != m.Hash() {
+				t.Fatal("loaded state differs")
+			}
+		}
+	})
+}
+
+// BenchmarkApplyDeltas delivers and acks batches of 100 messages.
+func BenchmarkApplyDeltas(b *testing.B) {
+	const batch = 100
+	m, _ := sample(b, api.LimitsRetention)
+	var out Effects
+	var seqs [batch]uint64
+	var ops consumer.Ops
+	next := uint64(1)
+	ticket := uint64(0)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		for j := range seqs {
+			seqs[j] = next
+			next++
+		}
+		for range 2 {
+			ops.Reset()
+			if ticket%2 == 0 {
+				ops.Deliver(1, seqs[0], seqs[:])
+			} else {
+				ops.Ack(seqs[:]...)
+			}
+			ticket++
+			cmd := Append(nil, Origin{}, &Deltas{List: []Delta{{Consumer: 2, Epoch: 1, Ticket: ticket, Ops: ops.Bytes()}}})
+			if err := m.Apply(100+ticket, cmd, &out); err != nil || out.Deltas[0].Verdict != consumer.Applied {
+				b.Fatal(err, out.Deltas)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "msg/s")
+}
+
+func BenchmarkApplyConsumerCreate(b *testing.B) {
+	m, _ := sample(b, api.LimitsRetention)
+	var out Effects
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		name := "c" + time.Duration(i).String()
+		cmd := Append(nil, Origin{1, 1}, &ConsumerCreate{Time: 1, Runner: 1, Config: api.ConsumerConfig{Durable: name[:len(name)-2], AckPolicy: api.AckExplicit}})
+		if err := m.Apply(uint64(i+100), cmd, &out); err != nil || len(out.Replies) != 1 {
+			b.Fatal(err, out.Replies)
+		}
+	}
+}
