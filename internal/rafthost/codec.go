@@ -100,9 +100,9 @@ func appendMessage(dst []byte, group base.GroupID, m *pb.Message) []byte {
 // allocation instead of ten.
 type message struct {
 	pb.Message
-	typ                                                        pb.MessageType
-	to, from, term, logTerm, index, commit, rejectHint, unused uint64
-	reject                                                     bool
+	typ                                                pb.MessageType
+	to, from, term, logTerm, index, commit, rejectHint uint64
+	reject                                             bool
 }
 
 type entry struct {

@@ -142,7 +142,7 @@ func (g *Group) campaign() {
 }
 
 // stopTimers ends what the Raft worker had armed; the caller holds raftMu.
-func (g *Group) stopTimers(error) {
+func (g *Group) stopTimers() {
 	g.node.campaigns = 0
 	if g.node.timer != nil {
 		g.node.timer.Stop()

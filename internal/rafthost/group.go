@@ -283,7 +283,7 @@ func (g *Group) shut(err error) {
 	g.tasks, g.in = nil, inbox{}
 	g.mu.Unlock()
 	g.raftMu.Lock()
-	g.stopTimers(err)
+	g.stopTimers()
 	g.raftMu.Unlock()
 }
 

@@ -72,8 +72,9 @@ type LeaderInfo struct {
 // is called. Machine methods may call the group's methods except those that wait
 // (ChangeMembers, ReadIndex, WaitApplied) and Host.Close and Host.Remove of it.
 type Machine interface {
-	// Apply applies committed entries. Indexes are consecutive and follow
-	// Applied. An error stops the replica (see Stopped).
+	// Apply applies committed entries. Indexes are consecutive and follow Applied,
+	// except that a new group's first entry has index 2 (its members stand at 1).
+	// An error stops the replica (see Stopped).
 	Apply(entries []Entry) error
 	// Applied is the index that the state stands at; called once, in Host.Open.
 	// 0 is the state before anything. It must not be ahead of what the machine
