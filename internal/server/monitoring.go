@@ -27,7 +27,7 @@ type monitoring struct {
 }
 
 func newMonitoring(s *Server) *monitoring {
-	return &monitoring{server: s, doc: s.newMonitor()}
+	return &monitoring{server: s, doc: s.system.doc}
 }
 
 // newMonitor makes the documents of this server.

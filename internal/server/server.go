@@ -46,6 +46,7 @@ type Server struct {
 	mesh     *cluster.Mesh   // nil outside of a cluster
 	node     *jetstream.Node // nil without JetStream
 	api      *jsapi.Service  // nil without JetStream
+	system   *system
 	monitor  *monitoring     // nil without a monitoring listener
 
 	mu      sync.Mutex
@@ -73,6 +74,7 @@ func New(cfg *conf.Config, log base.Logger) (*Server, error) {
 		return nil, err
 	}
 	s.router = router.New(randomSeed())
+	s.system = newSystem(s)
 	s.clients = conn.NewServer(s.clientConfig(), s.accounts, s.router, log, s.clock)
 	identity := jetstream.Identity{Node: jetstream.NewNodeID(), Name: s.name}
 	if cfg.JetStream.Enabled {
@@ -116,6 +118,7 @@ func (s *Server) clientConfig() conn.Config {
 		Cluster: s.cfg.Cluster.Name, Domain: s.cfg.JetStream.Domain,
 		JetStream: s.cfg.JetStream.Enabled, APILevel: jetstream.APILevel,
 		Limits: s.cfg.Limits, AuthTimeout: s.cfg.Authorization.Timeout,
+		Observer: s.system,
 	}
 }
 
@@ -173,6 +176,9 @@ func (s *Server) Start() error {
 		}
 		s.log.Noticef("Listening for route connections on %s", s.mesh.Addr())
 	}
+	if err := s.system.start(); err != nil {
+		return err
+	}
 	if err := s.clients.Start(); err != nil {
 		return err
 	}
@@ -219,6 +225,7 @@ func (s *Server) Shutdown() {
 	s.once.Do(func() {
 		defer close(s.stopped)
 		s.log.Noticef("Initiating Shutdown...")
+		s.system.stop()
 		if s.node != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), handOverTime)
 			if err := s.node.Stop(ctx); err != nil {
@@ -245,6 +252,7 @@ func (s *Server) Shutdown() {
 // clients away one by one. It returns when they are gone or ctx ends.
 func (s *Server) LameDuck(ctx context.Context) {
 	s.log.Noticef("Entering lame duck mode, stop accepting new clients")
+	s.system.lameDuck()
 	if s.node != nil {
 		if err := s.node.HandOver(ctx); err != nil {
 			s.log.Warnf("Hand over leadership: %v", err)
