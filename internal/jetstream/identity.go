@@ -31,7 +31,7 @@ type Identity struct {
 // OpenIdentity reads the identity of the store directory dir, or makes a new one
 // for the server called name when the directory has none.
 func OpenIdentity(fs vfs.FS, dir, name string) (Identity, error) {
-	if err := fs.MkdirAll(dir, 0o750); err != nil {
+	if err := makeDurably(fs, dir); err != nil {
 		return Identity{}, fmt.Errorf("make store directory: %w", err)
 	}
 	path := fs.PathJoin(dir, identityFile)
@@ -79,6 +79,31 @@ func createIdentity(fs vfs.FS, dir, path, name string) (Identity, error) {
 	return id, nil
 }
 
+// makeDurably makes the directory dir, and those above it, so that they survive a
+// crash.
+func makeDurably(fs vfs.FS, dir string) error {
+	parent := fs.PathDir(dir)
+	if _, err := fs.Stat(dir); err == nil || parent == dir {
+		return err
+	}
+	if err := makeDurably(fs, parent); err != nil {
+		return err
+	}
+	if err := fs.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	return syncDir(fs, parent)
+}
+
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	return errors.Join(err, d.Close())
+}
+
 // writeDurably replaces the file path in dir by data, so that after a crash it
 // holds either what it held before or all of data.
 func writeDurably(fs vfs.FS, dir, path string, data []byte) error {
@@ -99,12 +124,7 @@ func writeDurably(fs vfs.FS, dir, path string, data []byte) error {
 	if err := fs.Rename(tmp, path); err != nil {
 		return err
 	}
-	d, err := fs.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	return errors.Join(err, d.Close())
+	return syncDir(fs, dir)
 }
 
 // NewNodeID draws a fresh, non-zero node identity.
