@@ -133,15 +133,3 @@ func consumerLimits(acc *account.Account) consumer.Limits {
 	}
 	return consumer.Limits{MaxConsumers: max(js.MaxConsumers, 0), MaxAckPending: max(js.MaxAckPending, 0)}
 }
-
-// describeConsumer is the info of a consumer as answers about it alone show it;
-// nil when there is none.
-func (s *Service) describeConsumer(st *jetstream.Stream, name string) *api.ConsumerInfo {
-	info := st.ConsumerInfo(name)
-	if info == nil {
-		return nil
-	}
-	info.Config.Metadata = withVersion(info.Config.Metadata)
-	s.completeCluster(info.Cluster)
-	return info
-}

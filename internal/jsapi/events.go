@@ -162,8 +162,7 @@ func (s *Service) advisePause(acc *account.Account, st *jetstream.Stream, c *con
 func (s *Service) adviseRunner(st *jetstream.Stream, c *consumer.Consumer) {
 	subj := "CONSUMER.LEADER_ELECTED." + st.Name() + "." + c.Name
 	acc := s.cfg.Accounts.Account(st.Account())
-	voters, _ := st.Members()
-	if len(voters) < 2 || acc == nil || !s.heard(acc, subj) && !s.heard(s.cfg.Accounts.System(), subj) {
+	if acc == nil || consumerReplicas(&c.Config, st.Assignment().Config) < 2 || !s.heard(acc, subj) && !s.heard(s.cfg.Accounts.System(), subj) {
 		return
 	}
 	advisory := &api.ConsumerLeaderElected{

@@ -10,7 +10,6 @@ import (
 	"weir/internal/api"
 	"weir/internal/apierr"
 	"weir/internal/base"
-	"weir/internal/jetstream"
 	"weir/internal/meta"
 	"weir/internal/stream"
 	"weir/internal/wire"
@@ -174,19 +173,4 @@ func (c *call) streamExists() {
 		return
 	}
 	c.answer(api.StreamCreateResponse{Response: c.response(), StreamInfo: c.svc.describe(st)})
-}
-
-// describe is the info of a stream as answers about it alone show it.
-func (s *Service) describe(st *jetstream.Stream) *api.StreamInfo {
-	info := st.Info()
-	info.Config.Metadata = withVersion(info.Config.Metadata)
-	s.completeCluster(info.Cluster)
-	return info
-}
-
-// completeCluster adds what is equal for all groups.
-func (s *Service) completeCluster(info *api.ClusterInfo) {
-	if info != nil && info.RaftGroup != "" {
-		info.SystemAccount, info.TrafficAccount = true, s.cfg.Accounts.System().Name()
-	}
 }

@@ -50,7 +50,7 @@ func (c *call) streamList() {
 			}
 			info = c.svc.offlineInfo(a)
 		}
-		c.svc.completeCluster(info.Cluster)
+		c.svc.completeStream(info, a)
 		doc.Streams = append(doc.Streams, info)
 	}
 	c.answer(doc)
