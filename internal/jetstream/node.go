@@ -211,6 +211,7 @@ const runnerWorkers = 2
 // is assigned to it.
 func (n *Node) Start() error {
 	n.sched = runner.NewScheduler(n.cfg.Clock, runnerWorkers)
+	n.cfg.Router.SetInterestWatcher(func(_, subj string) { n.sched.InterestChanged(subj) })
 	n.host.Start()
 	if n.cfg.Cluster == "" && n.boot.standing() == nil {
 		if err := n.boot.alone(); err != nil {

@@ -1,9 +1,10 @@
 package jetstream
 
 import (
+	"github.com/nats-io/nuid"
+
 	"weir/internal/consumer"
 	"weir/internal/machine"
-	"weir/internal/msg"
 	"weir/internal/msgstore"
 	"weir/internal/router"
 	"weir/internal/runner"
@@ -20,14 +21,15 @@ func (s *Stream) runnerEnv() *runner.Env {
 		Publish: func(subj, reply string, hdr, payload []byte) {
 			n.publish(s.acc, &router.Msg{Subject: []byte(subj), Reply: []byte(reply), Header: hdr, Payload: payload})
 		},
-		Deliver: func(to, subj, reply string, hdr, payload []byte) {
-			n.publish(s.acc, &router.Msg{To: []byte(to), Subject: []byte(subj), Reply: []byte(reply), Header: hdr, Payload: payload})
+		Deliver: func(to, subj, reply, hdr, payload []byte) {
+			n.publish(s.acc, &router.Msg{To: to, Subject: subj, Reply: reply, Header: hdr, Payload: payload})
 		},
 		HasInterest: func(subj, _ string) bool { return n.cfg.Router.HasInterest(s.acc, subj) },
 		Send:        s.outbox.send,
 		Live:        s.live,
 		Expire:      func(id runner.Identity) { s.dropConsumer(id.Consumer, id.ID) },
 		Advise:      func(id runner.Identity, e runner.Event) { n.cfg.Events.RunnerEvent(s, id.Consumer, e) },
+		NewPin:      nuid.Next,
 	}
 }
 
@@ -40,12 +42,6 @@ func (s *Stream) live() bool {
 
 // readStore is the read side of the store as runners want it.
 type readStore struct{ msgstore.Reader }
-
-func (r readStore) Load(seq uint64, m *msg.Message) (bool, error) { return r.Reader.Load(seq, m, nil) }
-
-func (r readStore) Next(from uint64, f subject.Filter, m *msg.Message) (bool, error) {
-	return r.Reader.Next(from, f, m, nil)
-}
 
 func (r readStore) LastOfSubject(literal string, upTo uint64) (uint64, error) {
 	seq, _, err := r.LastMatching(subject.NewFilter(literal), upTo)

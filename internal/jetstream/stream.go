@@ -237,6 +237,7 @@ func (s *Stream) LeaderChange(l rafthost.LeaderInfo) {
 		s.node.leaderElected(s)
 	}
 	s.outbox.resend()
+	s.wakeAll()
 	s.node.reconcile(s)
 }
 

@@ -35,18 +35,6 @@ func ParseAckTokens(tokens string) (a Ack, ok bool) {
 	return Ack{Deliveries: n[0], Stream: n[1], Consumer: n[2]}, true
 }
 
-// Ack takes an acknowledgement. Payload is owned by the runner from here on.
-func (r *Runner) Ack(a Ack) {
-	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		return
-	}
-	r.acks = append(r.acks, a)
-	r.mu.Unlock()
-	r.sched.wake(r)
-}
-
 // The acknowledgements of the client protocol.
 var (
 	ackWord      = []byte("+ACK")
@@ -59,30 +47,34 @@ var (
 
 func (r *Runner) handleAck(a *Ack, now time.Time) {
 	r.active = now
-	switch {
-	case len(a.Payload) == 0, bytes.Equal(a.Payload, ackWord), bytes.Equal(a.Payload, okWord):
+	word := a.Payload
+	if rest, ok := bytes.CutPrefix(word, nextWord); ok {
 		r.ackMsg(a, now)
-		r.confirm(a.Reply)
-	case bytes.HasPrefix(a.Payload, nextWord):
-		r.ackMsg(a, now)
-		r.pull(PullRequest{Reply: a.Reply, Body: bytes.TrimSpace(a.Payload[len(nextWord):])}, now)
-	case bytes.HasPrefix(a.Payload, nakWord):
-		r.nak(a, now)
-		r.confirm(a.Reply)
-	case bytes.Equal(a.Payload, progressWord):
-		r.progress(a, now)
-		r.confirm(a.Reply)
-	case bytes.HasPrefix(a.Payload, termWord):
-		r.term(a, now)
-		r.confirm(a.Reply)
+		r.pull(PullRequest{Reply: a.Reply, Body: bytes.TrimSpace(rest)}, now)
+		return
 	}
+	switch {
+	case len(word) == 0, bytes.Equal(word, ackWord), bytes.Equal(word, okWord):
+		r.ackMsg(a, now)
+	case bytes.HasPrefix(word, nakWord):
+		r.nak(a, now)
+	case bytes.Equal(word, progressWord):
+		r.progress(a, now)
+	case bytes.HasPrefix(word, termWord):
+		r.term(a)
+	}
+	r.confirm(a)
 }
 
-// confirm answers an ack that asked for it, once it is committed.
-func (r *Runner) confirm(reply string) {
-	if reply != "" {
-		r.afterCommit(func(r *Runner) { r.env.Publish(reply, "", nil, nil) })
+// confirm answers an ack that asked for it, once it is committed. Words that are
+// not understood, and messages acked before, are confirmed as well; one that was
+// never delivered is not.
+func (r *Runner) confirm(a *Ack) {
+	if a.Reply == "" || r.ackNone || a.Stream > r.state.Delivered.Stream {
+		return
 	}
+	reply := a.Reply
+	r.afterCommit(func(r *Runner) { r.env.Publish(reply, "", nil, nil) })
 }
 
 func (r *Runner) ackMsg(a *Ack, now time.Time) {
@@ -90,44 +82,42 @@ func (r *Runner) ackMsg(a *Ack, now time.Time) {
 		r.ackAll(a)
 		return
 	}
-	p, ok := r.pending[a.Stream]
+	p, ok := r.pending.get(a.Stream)
 	if !ok {
 		return
 	}
 	r.sample(a, p, now)
-	delete(r.pending, a.Stream)
+	r.pending.remove(a.Stream, p)
 	r.recordAck(a.Stream)
 }
 
 func (r *Runner) ackAll(a *Ack) {
-	if _, ok := r.pending[a.Stream]; !ok {
+	if a.Stream > r.state.Delivered.Stream {
 		return
 	}
-	for seq := range r.pending {
-		if seq <= a.Stream {
-			delete(r.pending, seq)
-		}
+	before := r.pending.len()
+	r.pending.removeTo(a.Stream, func(uint64) {})
+	if r.pending.len() < before {
+		r.record(func(o *consumer.Ops) { o.AckAll(a.Stream) })
 	}
-	r.record(func(o *consumer.Ops) { o.AckAll(a.Stream) })
 }
 
 func (r *Runner) nak(a *Ack, now time.Time) {
-	p, ok := r.pending[a.Stream]
+	p, ok := r.pending.get(a.Stream)
 	if !ok {
 		return
 	}
-	r.env.Advise(r.id, Event{Kind: EventNak, Stream: a.Stream, Consumer: p.consumer, Deliveries: p.deliveries})
+	r.env.Advise(r.id, Event{Kind: EventNak, Stream: a.Stream, Consumer: p.consumer, Deliveries: uint64(p.deliveries)})
 	delay := nakDelay(a.Payload[len(nakWord):])
 	// What is replicated is when it is due again, for a runner that takes over.
-	dueAt := now.Add(delay)
-	r.record(func(o *consumer.Ops) { o.Touch(a.Stream, dueAt.Add(-r.ackWait(p.deliveries)).UnixNano()) })
+	dueAt := now.Add(delay).UnixNano()
+	r.recordTouch(a.Stream, dueAt-int64(r.ackWait(uint64(p.deliveries))))
 	if delay <= 0 {
 		r.due(a.Stream, p)
 		return
 	}
-	p.deadline = dueAt.UnixNano()
-	r.pending[a.Stream] = p
-	r.deadlines.add(p.deadline, a.Stream)
+	p.deadline = dueAt
+	r.pending.set(a.Stream, p)
 }
 
 // nakDelay reads the delay of a nak: {"delay": ns}, or a Go duration.
@@ -153,25 +143,24 @@ func nakDelay(arg []byte) time.Duration {
 }
 
 func (r *Runner) progress(a *Ack, now time.Time) {
-	p, ok := r.pending[a.Stream]
+	p, ok := r.pending.get(a.Stream)
 	if !ok {
 		return
 	}
-	p.deadline = now.Add(r.ackWait(p.deliveries)).UnixNano()
-	r.pending[a.Stream] = p
-	r.deadlines.add(p.deadline, a.Stream)
-	r.record(func(o *consumer.Ops) { o.Touch(a.Stream, now.UnixNano()) })
+	p.deadline = now.UnixNano() + int64(r.ackWait(uint64(p.deliveries)))
+	r.pending.set(a.Stream, p)
+	r.recordTouch(a.Stream, now.UnixNano())
 }
 
-func (r *Runner) term(a *Ack, now time.Time) {
-	p, ok := r.pending[a.Stream]
+func (r *Runner) term(a *Ack) {
+	p, ok := r.pending.get(a.Stream)
 	if !ok {
 		return
 	}
 	reason := string(bytes.TrimSpace(a.Payload[len(termWord):]))
-	delete(r.pending, a.Stream)
+	r.pending.remove(a.Stream, p)
 	r.record(func(o *consumer.Ops) { o.Term(a.Stream) })
-	r.env.Advise(r.id, Event{Kind: EventTerminated, Stream: a.Stream, Consumer: p.consumer, Deliveries: p.deliveries, Reason: reason})
+	r.env.Advise(r.id, Event{Kind: EventTerminated, Stream: a.Stream, Consumer: p.consumer, Deliveries: uint64(p.deliveries), Reason: reason})
 }
 
 // sample publishes an ack metric for the share of acks that sample_freq names.
@@ -183,5 +172,5 @@ func (r *Runner) sample(a *Ack, p pendingMsg, now time.Time) {
 	if err != nil || percent <= 0 || a.Stream%100 >= uint64(percent) {
 		return
 	}
-	r.env.Advise(r.id, Event{Kind: EventAckSample, Stream: a.Stream, Consumer: p.consumer, Deliveries: p.deliveries, Delay: now.UnixNano() - p.sent})
+	r.env.Advise(r.id, Event{Kind: EventAckSample, Stream: a.Stream, Consumer: p.consumer, Deliveries: uint64(p.deliveries), Delay: now.UnixNano() - p.sent})
 }

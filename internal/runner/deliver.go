@@ -4,30 +4,48 @@ import (
 	"strconv"
 	"time"
 
-	"weir/internal/base"
 	"weir/internal/msg"
 	"weir/internal/wire"
 )
 
-// turnBudget is how many messages one turn may deliver before another runner
-// gets the worker.
-const turnBudget = 256
+const (
+	// turnBudget is how many messages one turn may deliver, or leave out, before
+	// another runner gets the worker.
+	turnBudget = 256
+	// readRetry is when a message that could not be read is tried again.
+	readRetry = time.Second
+)
+
+// outcome is what came of trying to deliver a message.
+type outcome byte
+
+const (
+	moved   outcome = iota // a message was delivered or left out, or a pull ended
+	nothing                // nothing may be delivered until something happens
+	waits                  // there is a message, and it has to wait
+)
 
 // deliver puts messages on the wire while somebody wants them. It reports
 // whether it stopped only because its turn was over.
 func (r *Runner) deliver(now time.Time) (more bool) {
 	if r.paused(now) {
+		r.endNoWait()
 		return false
 	}
 	for range turnBudget {
 		if r.windowFull() || r.pace.holds(now) {
 			return false
 		}
-		to, w, ok := r.receiver(now)
+		w, ok := r.receiver(now)
 		if !ok {
+			r.endNoWait()
 			return false
 		}
-		if !r.deliverOne(to, w, now) {
+		switch r.deliverOne(w, now) {
+		case nothing:
+			r.endNoWait()
+			return false
+		case waits:
 			return false
 		}
 	}
@@ -38,95 +56,107 @@ func (r *Runner) paused(now time.Time) bool {
 	return !r.pausedAt.IsZero() && now.Before(r.pausedAt)
 }
 
-// receiver says where the next message would go; w is nil for a push consumer.
-func (r *Runner) receiver(now time.Time) (to string, w *request, ok bool) {
+// receiver finds who gets the next message: a pull request, or nil for the
+// deliver subject of a push consumer.
+func (r *Runner) receiver(now time.Time) (w *request, ok bool) {
 	if r.push {
-		return r.cfg.DeliverSubject, nil, r.pushReady(now)
+		return nil, r.pushReady()
 	}
-	w = r.nextRequest()
-	if w == nil {
-		return "", nil, false
-	}
-	return w.reply, w, true
+	w = r.nextRequest(now)
+	return w, w != nil
 }
 
-// deliverOne delivers the next message that is due. False: there is none, or it
-// must wait.
-func (r *Runner) deliverOne(to string, w *request, now time.Time) bool {
-	var m msg.Message
+// deliverOne delivers the next message that is due.
+func (r *Runner) deliverOne(w *request, now time.Time) outcome {
+	m := &r.scratch.m
 	seq, p, again := r.nextRedelivery()
 	if again {
-		ok, err := r.load(seq, &m)
-		if !ok {
-			return err == nil
+		if found := r.load(seq, p, m); found != moved {
+			return found
 		}
-	} else if ok := r.nextNew(&m, now); !ok {
-		return false
+		if m.Seq != seq {
+			return moved // it is gone
+		}
+	} else if found := r.nextNew(m, now); found != moved {
+		return found
+	} else if m.Seq < r.next {
+		return moved // it was left out
 	}
 	p.deliveries++
 	cseq := r.state.Delivered.Consumer + 1
 	if !again {
 		p.consumer = cseq
 	}
-	reply := r.ackReply(&m, p.deliveries, cseq)
+	reply := r.ackReply(m, uint64(p.deliveries), cseq)
 	size := len(m.Subject) + len(reply) + len(m.Header) + len(m.Data)
 	if w != nil && w.limited && size > w.maxBytes {
 		r.requests.remove(w)
 		r.endStatus(w, 409, "Message Size Exceeds MaxBytes")
-		r.npending.invalidate()
-		return true
+		return moved
 	}
 	if again {
 		r.dropDue()
 	}
-	r.noteDelivery(&m, p, cseq, now)
-	r.put(to, reply, &m, now)
+	r.noteDelivery(m, p, cseq, now)
+	r.put(w, reply, m, cseq)
+	r.active = now
+	r.pace.sent(r, m, size, now, again)
 	if w != nil {
 		r.served(w, size, now)
 	} else {
 		r.pushed(size, now)
 	}
-	return true
+	return moved
 }
 
 // load reads a message that is due again. A message that is gone from the stream
-// is done.
-func (r *Runner) load(seq uint64, m *msg.Message) (ok bool, err error) {
-	ok, err = r.env.Store.Load(seq, m)
+// is done: m then is another one.
+func (r *Runner) load(seq uint64, p pendingMsg, m *msg.Message) outcome {
+	ok, err := r.env.Store.Load(seq, m, r.scratch.buf)
 	switch {
 	case err != nil:
-		r.env.Log.Errorf("Consumer %s > %s: read message %d: %v", r.id.Stream, r.id.Consumer, seq, err)
+		return r.unreadable(seq, err)
 	case !ok:
 		r.dropDue()
-		delete(r.pending, seq)
-		r.recordAck(seq)
+		r.pending.remove(seq, p)
+		r.recordGone(seq)
+		m.Seq = 0
+	default:
+		r.scratch.fit()
 	}
-	return ok, err
+	return moved
 }
 
-// nextNew finds the next message that was never delivered and may be now.
-func (r *Runner) nextNew(m *msg.Message, now time.Time) bool {
+// unreadable lets the runner try again later: the store may be about to be
+// closed, or repaired.
+func (r *Runner) unreadable(seq uint64, err error) outcome {
+	r.env.Log.Warnf("Consumer %s > %s: read message %d: %v", r.id.Stream, r.id.Consumer, seq, err)
+	r.retryAt = r.now.Add(readRetry)
+	return waits
+}
+
+// nextNew finds the next message that was never delivered and may be now. One
+// that is to be left out is behind r.next when it returns.
+func (r *Runner) nextNew(m *msg.Message, now time.Time) outcome {
 	if r.ackRoom() == 0 {
-		return false
+		return nothing
 	}
-	for {
-		ok, err := r.env.Store.Next(r.next, r.filter, m)
-		if err != nil {
-			if !base.IsCorrupt(err) {
-				r.env.Log.Warnf("Consumer %s > %s: read from %d: %v", r.id.Stream, r.id.Consumer, r.next, err)
-			}
-			return false
-		}
-		if !ok {
-			r.endNoWait()
-			return false
-		}
-		if r.skips(m) {
-			r.next = m.Seq + 1
-			continue
-		}
-		return !r.pace.holdsMsg(r, m, now)
+	ok, err := r.env.Store.Next(r.next, r.filter, m, r.scratch.buf)
+	switch {
+	case err != nil:
+		return r.unreadable(r.next, err)
+	case !ok:
+		return nothing
 	}
+	r.scratch.fit()
+	if r.skips(m) {
+		r.next = m.Seq + 1
+		return moved
+	}
+	if r.pace.holdsMsg(r, m, now) {
+		return waits
+	}
+	return moved
 }
 
 // skips tells that a last_per_subject start leaves m out.
@@ -146,97 +176,79 @@ func (r *Runner) noteDelivery(m *msg.Message, p pendingMsg, cseq uint64, now tim
 		r.next = m.Seq + 1
 		r.state.Delivered.Stream = m.Seq
 		r.npending.delivered()
+		if !r.ackNone {
+			r.pending.add(m.Seq)
+		}
+	}
+	if !r.ackNone {
+		p.sent = now.UnixNano()
+		p.deadline = p.sent + int64(r.ackWait(uint64(p.deliveries)))
+		r.pending.set(m.Seq, p)
 	}
 	r.recordDelivery(cseq, m.Seq, p.deliveries)
-	if r.ackNone {
-		return
-	}
-	p.sent = now.UnixNano()
-	p.deadline = now.Add(r.ackWait(p.deliveries)).UnixNano()
-	if r.pending == nil {
-		r.pending = make(map[uint64]pendingMsg)
-	}
-	r.pending[m.Seq] = p
-	r.deadlines.add(p.deadline, m.Seq)
 }
 
 // put sends m, now or, when a delivery limit must hold across failovers, once
 // its delivery is committed.
-func (r *Runner) put(to, reply string, m *msg.Message, now time.Time) {
+func (r *Runner) put(w *request, reply []byte, m *msg.Message, cseq uint64) {
 	hdr, data := m.Header, m.Data
 	if r.cfg.HeadersOnly {
 		hdr, data = wire.SetHeader(hdr, "Nats-Msg-Size", strconv.Itoa(len(data))), nil
 	}
-	r.active = now
+	to := r.pushing.to
+	if w != nil {
+		to = w.to
+		if w.pinned {
+			hdr = wire.SetHeader(hdr, "Nats-Pin-Id", w.id)
+		}
+	}
+	s := r.scratch
+	s.subj = append(s.subj[:0], m.Subject...)
 	if !r.gated {
-		r.env.Deliver(to, m.Subject, reply, hdr, data)
+		r.env.Deliver(to, s.subj, reply, hdr, data)
 		return
 	}
-	subj := m.Subject
-	hdr, data = append([]byte(nil), hdr...), append([]byte(nil), data...)
-	r.afterCommit(func(r *Runner) { r.env.Deliver(to, subj, reply, hdr, data) })
+	r.hold(to, s.subj, reply, hdr, data)
 }
 
-// ackReply is the subject that acknowledges this delivery of m.
-func (r *Runner) ackReply(m *msg.Message, deliveries, cseq uint64) string {
+// hold keeps a message back until everything recorded so far is committed.
+func (r *Runner) hold(to, subj, reply, hdr, data []byte) {
+	all := make([]byte, 0, len(subj)+len(reply)+len(hdr)+len(data))
+	keep := func(b []byte) []byte {
+		at := len(all)
+		all = append(all, b...)
+		return all[at:len(all):len(all)]
+	}
+	subj, reply, hdr, data = keep(subj), keep(reply), keep(hdr), keep(data)
+	r.held++
+	r.afterCommit(func(r *Runner) {
+		r.held--
+		r.env.Deliver(to, subj, reply, hdr, data)
+	})
+}
+
+// say publishes a status behind the messages that are held back.
+func (r *Runner) say(to string, hdr []byte) {
+	if r.held == 0 {
+		r.env.Publish(to, "", hdr, nil)
+		return
+	}
+	r.afterCommit(func(r *Runner) { r.env.Publish(to, "", hdr, nil) })
+}
+
+// ackReply is the subject that acknowledges this delivery of m, in the worker's
+// memory.
+func (r *Runner) ackReply(m *msg.Message, deliveries, cseq uint64) []byte {
 	pending := r.pendingCount()
 	if deliveries == 1 && pending > 0 {
 		pending--
 	}
-	b := make([]byte, 0, len(r.ackPrefix)+84)
-	b = append(b, r.ackPrefix...)
+	b := append(r.scratch.reply[:0], r.ackPrefix...)
 	b = append(strconv.AppendUint(b, deliveries, 10), '.')
 	b = append(strconv.AppendUint(b, m.Seq, 10), '.')
 	b = append(strconv.AppendUint(b, cseq, 10), '.')
 	b = append(strconv.AppendInt(b, m.Time, 10), '.')
-	return string(strconv.AppendUint(b, pending, 10))
-}
-
-// pendingCount caches how many messages from next on match. Asking the store for
-// each message would cost more than delivering it.
-type pendingCount struct {
-	n     uint64
-	known bool
-}
-
-func (c *pendingCount) invalidate() { c.known = false }
-
-func (c *pendingCount) delivered() {
-	if c.n > 0 {
-		c.n--
-	}
-}
-
-func (r *Runner) pendingCount() uint64 {
-	if r.npending.known {
-		return r.npending.n
-	}
-	n, err := r.countPending()
-	if err != nil {
-		return 0
-	}
-	r.npending = pendingCount{n: n, known: true}
-	return n
-}
-
-// countPending counts what is to come. Within the bound of a last_per_subject
-// start only messages that will be delivered count.
-func (r *Runner) countPending() (uint64, error) {
-	bound := r.state.LastPerSubject
-	if r.next > bound {
-		return r.env.Store.NumPending(r.next, r.filter)
-	}
-	n, err := r.env.Store.NumPending(bound+1, r.filter)
-	var m msg.Message
-	for from := r.next; err == nil; from = m.Seq + 1 {
-		var ok bool
-		ok, err = r.env.Store.Next(from, r.filter, &m)
-		if !ok || m.Seq > bound {
-			break
-		}
-		if !r.skips(&m) {
-			n++
-		}
-	}
-	return n, err
+	b = strconv.AppendUint(b, pending, 10)
+	r.scratch.reply = b
+	return b
 }

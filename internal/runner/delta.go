@@ -10,6 +10,9 @@ import (
 const (
 	maxUncommittedOps = 8192
 	maxDeltaOps       = 1024
+	// Beyond this many, touches are not recorded: they only move redeliveries after
+	// a change of runner, and a client may send any number of them.
+	maxUncommittedTouches = 2 * maxUncommittedOps
 	// An ack-none consumer's position is replicated lazily.
 	lazyPositionInterval = 250 * time.Millisecond
 	lazyPositionMsgs     = 1024
@@ -33,32 +36,29 @@ type commitAction struct {
 }
 
 // recorder gathers operations into deltas. Neighbours of one kind are kept as a
-// run until another kind follows, so that a batch encodes as one operation.
+// run, in the worker's scratch memory, until another kind follows or the turn
+// ends, so that a batch encodes as one operation.
 type recorder struct {
 	ops   consumer.Ops
-	count int // messages concerned by ops and the open run
-
-	first      uint64 // consumer sequence of the open run's first delivery
-	deliveries []uint64
-	again      []consumer.Redelivery
-	acks       []uint64
+	count int    // messages concerned by ops and the open run
+	first uint64 // consumer sequence of the open run's first delivery
 }
 
 func (c *recorder) empty() bool { return c.count == 0 }
 
 // closeRun encodes the open run.
 func (r *Runner) closeRun() {
-	c, now := &r.rec, r.now.UnixNano()
+	c, s, now := &r.rec, r.scratch, r.now.UnixNano()
 	switch {
-	case len(c.deliveries) > 0:
-		c.ops.Deliver(now, c.first, c.deliveries)
-		c.deliveries = c.deliveries[:0]
-	case len(c.again) > 0:
-		c.ops.Redeliver(now, c.first, c.again)
-		c.again = c.again[:0]
-	case len(c.acks) > 0:
-		c.ops.Ack(c.acks...)
-		c.acks = c.acks[:0]
+	case len(s.deliveries) > 0:
+		c.ops.Deliver(now, c.first, s.deliveries)
+		s.deliveries = s.deliveries[:0]
+	case len(s.again) > 0:
+		c.ops.Redeliver(now, c.first, s.again)
+		s.again = s.again[:0]
+	case len(s.acks) > 0:
+		c.ops.Ack(s.acks...)
+		s.acks = s.acks[:0]
 	}
 }
 
@@ -69,30 +69,43 @@ func (r *Runner) recorded() {
 	}
 }
 
-func (r *Runner) recordDelivery(cseq, seq, deliveries uint64) {
-	c := &r.rec
+func (r *Runner) recordDelivery(cseq, seq uint64, deliveries uint32) {
+	c, s := &r.rec, r.scratch
 	if deliveries == 1 {
-		if len(c.deliveries) == 0 {
+		if len(s.deliveries) == 0 {
 			r.closeRun()
 			c.first = cseq
 		}
-		c.deliveries = append(c.deliveries, seq)
+		s.deliveries = append(s.deliveries, seq)
 	} else {
-		if len(c.again) == 0 {
+		if len(s.again) == 0 {
 			r.closeRun()
 			c.first = cseq
 		}
-		c.again = append(c.again, consumer.Redelivery{Seq: seq, Deliveries: uint32(deliveries)})
+		s.again = append(s.again, consumer.Redelivery{Seq: seq, Deliveries: deliveries})
 	}
 	r.recorded()
 }
 
 func (r *Runner) recordAck(seq uint64) {
-	if len(r.rec.acks) == 0 {
+	s := r.scratch
+	if len(s.acks) == 0 {
 		r.closeRun()
 	}
-	r.rec.acks = append(r.rec.acks, seq)
+	s.acks = append(s.acks, seq)
 	r.recorded()
+}
+
+// recordTouch moves the time from which a message's ack wait counts.
+func (r *Runner) recordTouch(seq uint64, time int64) {
+	if r.uncommitted < maxUncommittedTouches {
+		r.record(func(o *consumer.Ops) { o.Touch(seq, time) })
+	}
+}
+
+// recordGone notes that a message needs no ack any more and got none.
+func (r *Runner) recordGone(seq uint64) {
+	r.record(func(o *consumer.Ops) { o.Exceeded(seq) })
 }
 
 // record adds any other operation.
@@ -134,6 +147,7 @@ func (r *Runner) flush(now time.Time) {
 	if r.rec.empty() {
 		return
 	}
+	r.closeRun()
 	if r.ackNone && r.rec.count < lazyPositionMsgs {
 		if r.lazyAt.IsZero() {
 			r.lazyAt = now.Add(lazyPositionInterval)
@@ -153,15 +167,18 @@ func (r *Runner) commitTo(ticket uint64) {
 	r.committed = ticket
 	due := 0
 	for due < len(r.onCommit) && r.onCommit[due].ticket <= ticket {
-		a := r.onCommit[due]
+		a := &r.onCommit[due]
 		due++
 		r.uncommitted -= a.ops
 		if a.do != nil {
 			a.do(r)
 		}
 	}
-	r.onCommit = append(r.onCommit[:0], r.onCommit[due:]...)
+	left := copy(r.onCommit, r.onCommit[due:])
+	clear(r.onCommit[left:])
+	r.onCommit = r.onCommit[:left]
 }
 
-// windowFull tells that deliveries must wait for commits.
+// windowFull tells that deliveries must wait for commits. The turn that a commit
+// brings about goes on with them.
 func (r *Runner) windowFull() bool { return r.uncommitted >= maxUncommittedOps }

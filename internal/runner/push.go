@@ -4,8 +4,6 @@ import (
 	"strconv"
 	"time"
 
-	"weir/internal/api"
-	"weir/internal/msg"
 	"weir/internal/wire"
 )
 
@@ -13,16 +11,18 @@ import (
 // client has confirmed. The window starts small and doubles with each
 // confirmation.
 const (
-	minFlowWindow = 64 << 10
+	minFlowWindow = 256 << 10
 	maxFlowWindow = 32 << 20
-	// interestPoll is how often a push consumer without interest looks again.
-	interestPoll = 250 * time.Millisecond
+	// interestPoll is how often a push consumer without interest looks again, should
+	// a hint from the router have been missed.
+	interestPoll = 30 * time.Second
 )
 
 // pushState is a push consumer's connection to its deliver subject.
 type pushState struct {
+	to       []byte    // the deliver subject
 	bound    bool      // somebody listened when it was last looked at
-	checkAt  time.Time // when to look again
+	checkAt  time.Time // when to look again, while nobody does
 	beatAt   time.Time // when the next heartbeat is due
 	window   int       // bytes that may be unconfirmed
 	unacked  int       // bytes sent since the last confirmed flow control request
@@ -31,33 +31,48 @@ type pushState struct {
 	nextFlow uint64
 }
 
-// pushReady tells whether the deliver subject takes another message.
-func (r *Runner) pushReady(now time.Time) bool {
+// lookAtInterest finds out, once a turn, whether anybody listens.
+func (r *Runner) lookAtInterest(now time.Time) {
+	if !r.push {
+		return
+	}
 	s := &r.pushing
+	if s.to == nil {
+		s.to = []byte(r.cfg.DeliverSubject)
+	}
+	was := s.bound
 	s.bound = r.env.HasInterest(r.cfg.DeliverSubject, r.cfg.DeliverGroup)
-	if !s.bound {
+	if s.bound || was {
+		r.active = now
+	}
+	switch {
+	case !s.bound:
+		// A client that comes back knows of nothing that was asked before.
 		s.checkAt = now.Add(interestPoll)
 		s.asked, s.unacked, s.window = "", 0, 0
-		return false
-	}
-	s.checkAt = time.Time{}
-	r.active = now
-	if s.beatAt.IsZero() && r.cfg.Heartbeat > 0 {
+	case !was:
+		s.checkAt = time.Time{}
+		s.window = minFlowWindow
 		s.beatAt = now.Add(r.cfg.Heartbeat)
 	}
-	return !r.cfg.FlowControl || s.asked == "" || s.unacked < s.window
+}
+
+// pushReady tells whether the deliver subject takes another message.
+func (r *Runner) pushReady() bool { return r.pushing.bound && !r.stalled() }
+
+// stalled tells that the client has to confirm before it gets more.
+func (r *Runner) stalled() bool {
+	s := &r.pushing
+	return r.cfg.FlowControl && s.asked != "" && s.unacked >= s.window
 }
 
 // pushed accounts for a delivered message of size bytes.
 func (r *Runner) pushed(size int, now time.Time) {
 	s := &r.pushing
-	if r.cfg.Heartbeat > 0 {
-		s.beatAt = now.Add(r.cfg.Heartbeat)
-	}
+	s.beatAt = now.Add(r.cfg.Heartbeat)
 	if !r.cfg.FlowControl {
 		return
 	}
-	s.window = max(s.window, minFlowWindow)
 	s.unacked += size
 	if s.asked == "" && s.unacked >= s.window/2 {
 		r.askFlow()
@@ -67,133 +82,51 @@ func (r *Runner) pushed(size int, now time.Time) {
 func (r *Runner) askFlow() {
 	s := &r.pushing
 	s.nextFlow++
-	s.asked = "$JS.FC." + r.id.Stream + "." + r.id.Consumer + "." + strconv.FormatUint(s.nextFlow, 36)
+	s.asked = "$JS.FC." + r.id.Stream + "." + r.id.Consumer + "." + strconv.FormatUint(r.id.Epoch, 36) + "-" + strconv.FormatUint(s.nextFlow, 36)
 	s.askedAt = s.unacked
-	r.env.Publish(r.cfg.DeliverSubject, s.asked, wire.StatusBlock(100, "FlowControl Request"), nil)
+	hdr, to, asked := wire.StatusBlock(100, "FlowControl Request"), r.cfg.DeliverSubject, s.asked
+	if r.held == 0 {
+		r.env.Publish(to, asked, hdr, nil)
+		return
+	}
+	r.afterCommit(func(r *Runner) { r.env.Publish(to, asked, hdr, nil) })
 }
 
-// FlowReply takes a client's answer to a flow control request.
-func (r *Runner) FlowReply(subj string) {
-	r.post(func(r *Runner) {
-		s := &r.pushing
-		r.active = r.env.Clock.Now()
-		if s.asked != subj {
-			return
-		}
-		s.unacked -= s.askedAt
-		s.asked = ""
-		s.window = min(s.window*2, maxFlowWindow)
-	})
+// flowReply takes the confirmation of all that was sent before the request subj.
+func (r *Runner) flowReply(subj string) {
+	s := &r.pushing
+	r.active = r.now
+	if s.asked == "" || s.asked != subj {
+		return
+	}
+	s.unacked -= s.askedAt
+	s.asked = ""
+	s.window = min(s.window*2, maxFlowWindow)
+	if s.unacked >= s.window/2 {
+		r.askFlow()
+	}
 }
 
 // heartbeats tells idle clients that the consumer is alive.
 func (r *Runner) heartbeats(now time.Time) {
-	for _, w := range r.requests.list {
-		if w.heartbeat > 0 && !now.Before(w.beatAt) {
-			w.beatAt = now.Add(w.heartbeat)
-			r.env.Publish(w.reply, "", r.beat(), nil)
-		}
+	if r.requests.due(now) {
+		r.beatRequests(now)
 	}
 	s := &r.pushing
-	if !r.push || r.cfg.Heartbeat <= 0 {
+	if !r.push || r.cfg.Heartbeat <= 0 || !s.bound || now.Before(s.beatAt) {
 		return
 	}
-	if s.checkAt.IsZero() && !s.bound {
-		r.pushReady(now)
+	s.beatAt = now.Add(r.cfg.Heartbeat)
+	hdr := r.beat()
+	if r.stalled() {
+		hdr = wire.SetHeader(hdr, "Nats-Consumer-Stalled", s.asked)
 	}
-	if s.bound && !now.Before(s.beatAt) {
-		s.beatAt = now.Add(r.cfg.Heartbeat)
-		r.env.Publish(r.cfg.DeliverSubject, "", r.beat(), nil)
-	}
+	r.say(r.cfg.DeliverSubject, hdr)
 }
 
 func (r *Runner) beat() []byte {
 	d := r.state.Delivered
-	hdr := wire.StatusBlock(100, "Idle Heartbeat",
+	return wire.StatusBlock(100, "Idle Heartbeat",
 		"Nats-Last-Consumer", strconv.FormatUint(d.Consumer, 10),
 		"Nats-Last-Stream", strconv.FormatUint(d.Stream, 10))
-	if r.pushing.asked != "" {
-		hdr = wire.SetHeader(hdr, "Nats-Consumer-Stalled", r.pushing.asked)
-	}
-	return hdr
-}
-
-// pacing holds deliveries back: rate limit and replay at the original speed.
-type pacing struct {
-	until   time.Time // nothing is delivered before
-	lastMsg int64     // time of the message delivered last, unix ns
-	lastAt  time.Time // when it was delivered
-}
-
-func (p *pacing) holds(now time.Time) bool { return now.Before(p.until) }
-
-// holdsMsg tells that m has to wait, and sets until when.
-func (p *pacing) holdsMsg(r *Runner, m *msg.Message, now time.Time) bool {
-	if r.cfg.ReplayPolicy == api.ReplayOriginal && p.lastMsg != 0 {
-		due := p.lastAt.Add(time.Duration(m.Time - p.lastMsg))
-		if now.Before(due) {
-			p.until = due
-			return true
-		}
-	}
-	p.lastMsg, p.lastAt = m.Time, now
-	if rate := r.cfg.RateLimit; rate > 0 {
-		bits := uint64(len(m.Subject)+len(m.Header)+len(m.Data)) * 8
-		p.until = now.Add(time.Duration(bits * uint64(time.Second) / rate))
-	}
-	return false
-}
-
-// nextWake is when the runner has to look at its situation without being told.
-func (r *Runner) nextWake(now time.Time) time.Time {
-	var at time.Time
-	sooner := func(t time.Time) {
-		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
-			at = t
-		}
-	}
-	if len(r.deadlines) > 0 {
-		sooner(time.Unix(0, r.deadlines[0].at))
-	}
-	for _, w := range r.requests.list {
-		sooner(w.expires)
-		sooner(w.beatAt)
-	}
-	sooner(r.pushing.checkAt)
-	if r.pushing.bound {
-		sooner(r.pushing.beatAt)
-	}
-	if r.pace.holds(now) {
-		sooner(r.pace.until)
-	}
-	sooner(r.lazyAt)
-	if r.paused(now) {
-		sooner(r.pausedAt)
-	}
-	sooner(r.inactiveAt())
-	if !at.IsZero() && !at.After(now) {
-		at = now.Add(time.Millisecond)
-	}
-	return at
-}
-
-// inactiveAt is when the consumer has been unused for its inactive threshold.
-func (r *Runner) inactiveAt() time.Time {
-	if r.cfg.InactiveThreshold <= 0 || r.pushing.bound || r.requests.len() > 0 {
-		return time.Time{}
-	}
-	return r.active.Add(r.cfg.InactiveThreshold)
-}
-
-func (r *Runner) checkInactive(now time.Time) {
-	if r.push && r.pushing.bound {
-		r.pushing.bound = r.env.HasInterest(r.cfg.DeliverSubject, r.cfg.DeliverGroup)
-		r.active = now
-	}
-	at := r.inactiveAt()
-	if at.IsZero() || now.Before(at) {
-		return
-	}
-	r.active = now
-	r.env.Expire(r.id)
 }

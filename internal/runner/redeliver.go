@@ -1,11 +1,6 @@
 package runner
 
-import (
-	"container/heap"
-	"time"
-
-	"weir/internal/consumer"
-)
+import "time"
 
 // ackWait is how long the deliveries'th delivery of a message may go without an
 // acknowledgement.
@@ -18,53 +13,68 @@ func (r *Runner) ackWait(deliveries uint64) time.Duration {
 
 // expireAckWaits moves messages whose ack wait is over to the redeliver queue.
 func (r *Runner) expireAckWaits(now time.Time) {
-	for len(r.deadlines) > 0 && r.deadlines[0].at <= now.UnixNano() {
-		d := heap.Pop(&r.deadlines).(deadline)
-		p, ok := r.pending[d.seq]
-		if ok && p.deadline == d.at {
-			r.due(d.seq, p)
+	for {
+		seq, ok := r.pending.popDue(now.UnixNano())
+		if !ok {
+			return
 		}
-	}
-	if len(r.deadlines) > 2*len(r.pending)+1024 {
-		r.rebuildDeadlines()
+		if p, ok := r.pending.get(seq); ok {
+			r.due(seq, p)
+		}
 	}
 }
 
-// due puts a pending message into the redeliver queue.
+// due puts a pending message into the redeliver queue, unless it was delivered as
+// often as it may be.
 func (r *Runner) due(seq uint64, p pendingMsg) {
+	if r.cfg.MaxDeliver > 0 && int(p.deliveries) >= r.cfg.MaxDeliver {
+		r.exceed(seq, p)
+		return
+	}
 	if p.deadline == 0 {
 		return // it stands there already
 	}
 	p.deadline = 0
-	r.pending[seq] = p
+	r.pending.set(seq, p)
+	if len(r.redeliver) > 2*r.pending.len()+slack {
+		r.compactRedeliver()
+	}
 	r.redeliver = append(r.redeliver, seq)
 }
 
-func (r *Runner) rebuildDeadlines() {
-	r.deadlines = r.deadlines[:0]
-	for seq, p := range r.pending {
-		if p.deadline != 0 {
-			r.deadlines = append(r.deadlines, deadline{p.deadline, seq})
-		}
-	}
-	heap.Init(&r.deadlines)
+// exceed ends the wait for a message without an ack.
+func (r *Runner) exceed(seq uint64, p pendingMsg) {
+	r.pending.remove(seq, p)
+	r.recordGone(seq)
+	r.env.Advise(r.id, Event{Kind: EventMaxDeliveries, Stream: seq, Consumer: p.consumer, Deliveries: uint64(p.deliveries)})
 }
 
-// nextRedelivery returns the first message that is due again and may be delivered
-// again. One that reached max_deliver is dropped from pending on the way.
+// compactRedeliver drops stale entries, and all but the first of each message.
+func (r *Runner) compactRedeliver() {
+	seen := make(map[uint64]bool, r.pending.len())
+	kept := r.redeliver[:0:0]
+	for _, seq := range r.redeliver {
+		if p, ok := r.pending.get(seq); ok && p.deadline == 0 && !seen[seq] {
+			seen[seq] = true
+			kept = append(kept, seq)
+		}
+	}
+	r.redeliver = kept
+}
+
+// nextRedelivery returns the first message that is due again.
 func (r *Runner) nextRedelivery() (seq uint64, p pendingMsg, ok bool) {
 	for len(r.redeliver) > 0 {
 		seq = r.redeliver[0]
-		p, ok = r.pending[seq]
+		p, ok = r.pending.get(seq)
 		if !ok || p.deadline != 0 {
 			r.dropDue()
 			continue
 		}
-		if r.cfg.MaxDeliver > 0 && p.deliveries >= uint64(r.cfg.MaxDeliver) {
+		// The limit may have been lowered since it was put here.
+		if r.cfg.MaxDeliver > 0 && int(p.deliveries) >= r.cfg.MaxDeliver {
 			r.dropDue()
-			delete(r.pending, seq)
-			r.record(func(o *consumer.Ops) { o.Exceeded(seq) })
-			r.env.Advise(r.id, Event{Kind: EventMaxDeliveries, Stream: seq, Consumer: p.consumer, Deliveries: p.deliveries})
+			r.exceed(seq, p)
 			continue
 		}
 		return seq, p, true
@@ -75,24 +85,16 @@ func (r *Runner) nextRedelivery() (seq uint64, p pendingMsg, ok bool) {
 
 func (r *Runner) dropDue() { r.redeliver = r.redeliver[1:] }
 
-// deadline is when a message's ack wait ends. Entries are never removed early:
-// one that no longer equals the pending message's deadline is stale.
-type deadline struct {
-	at  int64 // unix ns
-	seq uint64
-}
-
-type deadlineHeap []deadline
-
-func (h *deadlineHeap) add(at int64, seq uint64) { heap.Push(h, deadline{at, seq}) }
-
-func (h deadlineHeap) Len() int           { return len(h) }
-func (h deadlineHeap) Less(i, j int) bool { return h[i].at < h[j].at }
-func (h deadlineHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *deadlineHeap) Push(x any)        { *h = append(*h, x.(deadline)) }
-func (h *deadlineHeap) Pop() any {
-	old := *h
-	d := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return d
+// storeChanged follows messages that came or went. Those that went need no ack
+// any more; the replicated state may have noticed before.
+func (r *Runner) storeChanged() {
+	r.npending.changed = true
+	if r.pending.len() == 0 {
+		return
+	}
+	first := r.env.Store.State().FirstSeq
+	if first == 0 {
+		return
+	}
+	r.pending.removeTo(first-1, r.recordGone)
 }

@@ -6,7 +6,7 @@
 // replica of the stream on its own node, puts them on the wire and hands what
 // it did to the group's leader as numbered deltas. Whatever it knows beyond the
 // replicated state may be lost with it: the guarantee is at-least-once, and
-// nothing that a committed ack covers is delivered again.
+// nothing that a committed ack covers is delivered again. See DESIGN.md.
 package runner
 
 import (
@@ -19,12 +19,14 @@ import (
 	"weir/internal/subject"
 )
 
-// Store is the read side of the stream's replica on this node.
+// Store is the read side of the stream's replica on this node. Header and Data
+// of a message that is read point into buf, or are fresh when it is too small.
 type Store interface {
-	Load(seq uint64, m *msg.Message) (bool, error)
-	Next(from uint64, f subject.Filter, m *msg.Message) (bool, error)
+	Load(seq uint64, m *msg.Message, buf []byte) (bool, error)
+	Next(from uint64, f subject.Filter, m *msg.Message, buf []byte) (bool, error)
 	NumPending(from uint64, f subject.Filter) (uint64, error)
 	LastOfSubject(subject string, upTo uint64) (uint64, error)
+	State() msg.State
 }
 
 // Env is what a runner needs of the node that it lives on. Functions may be
@@ -36,8 +38,9 @@ type Env struct {
 	// Publish puts a message on the wire in the consumer's account.
 	Publish func(subject, reply string, header, payload []byte)
 	// Deliver is Publish for a stored message that keeps its own subject but is
-	// addressed to a client's inbox or deliver subject.
-	Deliver func(to, subject, reply string, header, payload []byte)
+	// addressed to a client's inbox or deliver subject. All of it is borrowed for
+	// the call.
+	Deliver func(to, subject, reply, header, payload []byte)
 	// HasInterest tells whether anybody would get a message on subject; with a
 	// queue, whether that group has a member.
 	HasInterest func(subject, queue string) bool
@@ -52,6 +55,8 @@ type Env struct {
 	Expire func(id Identity)
 	// Advise publishes an advisory or metric on the consumer's event subject.
 	Advise func(id Identity, e Event)
+	// NewPin makes a unique id for a client that becomes pinned.
+	NewPin func() string
 }
 
 // Identity names a consumer and the incarnation of its runner.
@@ -95,10 +100,8 @@ type Runner struct {
 	ackPrefix string
 
 	mu     sync.Mutex
-	inbox  []func(*Runner) // events not yet handled, in order of arrival
-	acks   []Ack           // acknowledgements not yet handled, in order of arrival
-	stored bool            // messages came or went since the last turn
-	status Status          // what Info reports; copied out after each run
+	in     inbox
+	status Status // what Status reports; copied out after each turn
 	// closed: no event is taken any more.
 	closed bool
 
@@ -106,32 +109,38 @@ type Runner struct {
 
 	cfg      api.ConsumerConfig
 	filter   subject.Filter
-	state    State
+	state    State // Pending is not kept
 	push     bool
 	ackNone  bool
 	gated    bool // deliveries wait for their commit: a max_deliver limit holds across failovers
 	pausedAt time.Time
+	watched  string // deliver subject whose interest the scheduler watches
 
 	next      uint64 // stream sequence to look for new messages from
-	pending   map[uint64]pendingMsg
+	pending   pendingSet
 	redeliver []uint64 // sequences due again, in order; entries may be stale
-	deadlines deadlineHeap
 	npending  pendingCount
+	retryAt   time.Time // when to read again after the store failed
 
 	requests requestQueue
 	pushing  pushState
 	pace     pacing
+	pin      pinState
 
 	rec         recorder
 	sentTicket  uint64         // of the last delta handed to Send
 	committed   uint64         // ticket of the last delta known to be committed
 	onCommit    []commitAction // by ascending ticket
 	uncommitted int            // operations handed to Send and not known to be committed
+	held        int            // gated deliveries not on the wire yet
 	lazyAt      time.Time      // when a position of an ack-none consumer must be sent
 
 	now    time.Time // of this turn
+	turn   uint64    // counts turns
 	active time.Time // of the last sign of use, for the inactive threshold
-	timer  time.Time // the wake-up that was last asked of the scheduler
+	done   bool      // closed during this turn
+	// scratch is the worker's, during a turn.
+	scratch *scratch
 }
 
 // Status is what a runner tells about itself.
@@ -139,145 +148,101 @@ type Status struct {
 	Waiting     int // pull requests
 	PushBound   bool
 	AckPending  int
-	Redelivered int
+	Redelivered int // of those, delivered more than once
 	Uncommitted int
-}
-
-// pendingMsg is a delivered message and when its ack wait ends.
-type pendingMsg struct {
-	consumer   uint64
-	deliveries uint64
-	deadline   int64 // unix ns; 0 while it stands in the redeliver queue
-	sent       int64 // of the last delivery, unix ns
+	Pinned      Pinned
 }
 
 // New returns a runner for a consumer as of its replicated state. It does
 // nothing until it is woken.
 func New(env *Env, sched *Scheduler, id Identity, cfg api.ConsumerConfig, st State) *Runner {
 	r := &Runner{
-		env: env, sched: sched, id: id, state: st,
+		env: env, sched: sched, id: id,
 		ackPrefix:  "$JS.ACK." + id.Stream + "." + id.Consumer + ".",
 		sentTicket: st.Ticket, committed: st.Ticket,
 		next: st.Delivered.Stream + 1,
-		now:  env.Clock.Now(), active: env.Clock.Now(),
+		now:  env.Clock.Now(),
 	}
+	r.active = r.now
 	r.configure(cfg)
 	r.adopt(st.Pending)
+	st.Pending = nil
+	r.state = st
 	return r
 }
 
 func (r *Runner) configure(cfg api.ConsumerConfig) {
+	if cfg.DeliverSubject != r.cfg.DeliverSubject {
+		r.pushing = pushState{}
+	}
 	r.cfg = cfg
 	r.filter = subject.NewFilter(cfg.Filters()...)
 	r.push = cfg.DeliverSubject != ""
 	r.ackNone = cfg.AckPolicy == api.AckNone
 	r.gated = cfg.MaxDeliver > 0 && !r.ackNone
-	r.npending.invalidate()
+	r.npending.known = false
 	r.pausedAt = time.Time{}
 	if cfg.PauseUntil != nil {
 		r.pausedAt = *cfg.PauseUntil
+	}
+	r.watch(cfg.DeliverSubject)
+}
+
+// watch makes the scheduler wake the runner when interest in subj changes.
+func (r *Runner) watch(subj string) {
+	if r.watched == subj {
+		return
+	}
+	if r.watched != "" {
+		r.sched.interest.Remove(r.watched, "", r)
+	}
+	if r.watched = subj; subj != "" {
+		r.sched.interest.Insert(subj, "", r)
 	}
 }
 
 // adopt takes over what an earlier runner had delivered. Its waiting time goes on
 // from its last delivery.
 func (r *Runner) adopt(pending []PendingMsg) {
-	if len(pending) == 0 {
-		return
-	}
-	r.pending = make(map[uint64]pendingMsg, len(pending))
 	for _, p := range pending {
 		at := p.Time + int64(r.ackWait(p.Deliveries))
-		r.pending[p.Stream] = pendingMsg{consumer: p.Consumer, deliveries: p.Deliveries, deadline: at, sent: p.Time}
-		r.deadlines.add(at, p.Stream)
-	}
-}
-
-// post queues an event and asks for a worker.
-func (r *Runner) post(event func(*Runner)) {
-	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		return
-	}
-	r.inbox = append(r.inbox, event)
-	r.mu.Unlock()
-	r.sched.wake(r)
-}
-
-// Stored tells that messages were added to the stream or removed from it.
-func (r *Runner) Stored() {
-	r.mu.Lock()
-	told := r.stored || r.closed
-	r.stored = true
-	r.mu.Unlock()
-	if !told {
-		r.sched.wake(r)
+		r.pending.add(p.Stream)
+		r.pending.set(p.Stream, pendingMsg{consumer: p.Consumer, deliveries: uint32(p.Deliveries), deadline: at, sent: p.Time})
 	}
 }
 
 // Epoch is the one that the runner was appointed with.
 func (r *Runner) Epoch() uint64 { return r.id.Epoch }
 
-// Wake makes the runner look at its situation again, as interest or the link to
-// the group changed.
-func (r *Runner) Wake() { r.post(func(*Runner) {}) }
-
-// Committed tells that all deltas up to ticket are part of the replicated state.
-func (r *Runner) Committed(ticket uint64) {
-	r.post(func(r *Runner) { r.commitTo(ticket) })
-}
-
-// Update changes the configuration.
-func (r *Runner) Update(cfg api.ConsumerConfig) {
-	r.post(func(r *Runner) { r.configure(cfg) })
-}
-
-// Status returns the figures of the last run.
+// Status returns the figures of the last turn.
 func (r *Runner) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.status
 }
 
-// Close ends the runner after it told waiting clients why. With no reason it
-// ends in silence.
-func (r *Runner) Close(reason CloseReason) {
-	r.post(func(r *Runner) {
-		r.endRequests(reason)
-		r.mu.Lock()
-		r.closed, r.inbox, r.acks = true, nil, nil
-		r.mu.Unlock()
-	})
-}
-
 // step does one turn: handle events, deliver, hand over deltas. It reports
-// whether more could be delivered at once.
-func (r *Runner) step() (more bool) {
-	r.mu.Lock()
-	events, acks, stored := r.inbox, r.acks, r.stored
-	r.inbox, r.acks, r.stored = nil, nil, false
-	closed := r.closed
-	r.mu.Unlock()
-	if closed {
-		return false
+// whether more could be delivered at once, and otherwise when to wake the runner
+// without being told: the zero time is never.
+func (r *Runner) step(s *scratch) (more bool, wake time.Time) {
+	in, ok := r.takeInbox(s)
+	if !ok {
+		return false, time.Time{}
 	}
 	now := r.env.Clock.Now()
-	r.now = now
-	if !r.timer.After(now) {
-		r.timer = time.Time{}
-	}
-	if stored {
-		r.npending.invalidate()
-	}
-	for i := range acks {
-		r.handleAck(&acks[i], now)
-	}
-	for _, e := range events {
-		e(r)
+	r.now, r.scratch = now, s
+	r.retryAt = time.Time{}
+	r.turn++
+	r.handle(&in)
+	s.recycle(in)
+	if r.done {
+		r.closeNow()
+		return false, time.Time{}
 	}
 	r.expireAckWaits(now)
 	r.expireRequests(now)
+	r.checkPin(now)
+	r.lookAtInterest(now)
 	if r.env.Live() {
 		more = r.deliver(now)
 	}
@@ -285,12 +250,47 @@ func (r *Runner) step() (more bool) {
 	r.flush(now)
 	r.checkInactive(now)
 	r.publishStatus()
-	r.sched.at(r, r.nextWake(now))
-	return more
+	r.scratch = nil
+	if more {
+		return true, time.Time{}
+	}
+	r.pending.shrink()
+	return false, r.nextWake(now)
+}
+
+// handle does what came in.
+func (r *Runner) handle(in *inbox) {
+	r.commitTo(in.committed)
+	if in.stored {
+		r.storeChanged()
+	}
+	for i := range in.acks {
+		r.handleAck(&in.acks[i], r.now)
+	}
+	for _, e := range in.events {
+		if r.done {
+			return
+		}
+		e(r)
+	}
+}
+
+// closeNow ends the runner. What it recorded and did not send is lost, as what
+// it sent and was not committed may be.
+func (r *Runner) closeNow() {
+	r.watch("")
+	r.requests, r.onCommit, r.pending, r.redeliver = requestQueue{}, nil, pendingSet{}, nil
+	r.scratch = nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed, r.in, r.status = true, inbox{}, Status{}
 }
 
 func (r *Runner) publishStatus() {
-	s := Status{Waiting: r.requests.len(), PushBound: r.pushing.bound, AckPending: len(r.pending), Uncommitted: r.uncommitted}
+	s := Status{
+		Waiting: r.requests.len(), PushBound: r.pushing.bound, AckPending: r.pending.len(), Redelivered: r.pending.redelivered,
+		Uncommitted: r.uncommitted, Pinned: r.pinned(),
+	}
 	r.mu.Lock()
 	r.status = s
 	r.mu.Unlock()

@@ -6,12 +6,15 @@ import (
 	"time"
 
 	"weir/internal/base"
+	"weir/internal/subject"
 )
 
 // Scheduler runs runners on a few goroutines and wakes them at their deadlines.
 // A runner that has nothing to do costs it nothing.
 type Scheduler struct {
 	clock base.Clock
+	// interest holds the push consumers' runners by deliver subject.
+	interest subject.Index[*Runner]
 
 	mu     sync.Mutex
 	cond   *sync.Cond
@@ -75,8 +78,21 @@ func (s *Scheduler) wakeLocked(r *Runner) {
 	}
 }
 
+// InterestChanged wakes the push consumers that a change of interest in a subject
+// or pattern, in whatever account, may concern.
+func (s *Scheduler) InterestChanged(subj string) {
+	if s.interest.Len() == 0 {
+		return
+	}
+	s.interest.Overlapping(subj, func(_, _ string, r *Runner) bool {
+		s.wake(r)
+		return true
+	})
+}
+
 func (s *Scheduler) work() {
 	defer s.done.Done()
+	scratch := newScratch()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
@@ -92,8 +108,11 @@ func (s *Scheduler) work() {
 		r.run.queued, r.run.running, r.run.again = false, true, false
 		s.busy++
 		s.mu.Unlock()
-		more := r.step()
+		more, at := r.step(scratch)
 		s.mu.Lock()
+		if !more {
+			s.atLocked(r, at)
+		}
 		s.busy--
 		r.run.running = false
 		if more || r.run.again {
@@ -105,18 +124,13 @@ func (s *Scheduler) work() {
 	}
 }
 
-// at asks for r to be woken at t; the zero time takes back an earlier wish.
-func (s *Scheduler) at(r *Runner, t time.Time) {
-	if t.Equal(r.timer) {
-		return
-	}
-	r.timer = t
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// atLocked asks for r to be woken at t; the zero time takes back an earlier wish.
+func (s *Scheduler) atLocked(r *Runner, t time.Time) {
 	switch {
 	case t.IsZero() && r.run.timer > 0:
 		heap.Remove(&s.timers, r.run.timer-1)
 	case t.IsZero():
+	case r.run.timer > 0 && r.run.at.Equal(t):
 	case r.run.timer > 0:
 		r.run.at = t
 		heap.Fix(&s.timers, r.run.timer-1)

@@ -1,0 +1,172 @@
+package runner
+
+import (
+	"weir/internal/api"
+	"weir/internal/consumer"
+	"weir/internal/msg"
+)
+
+// What a runner's inbox holds at most. Beyond it pulls and acks are dropped, as
+// a slow subscriber's messages are: an ack that is lost means a redelivery.
+const (
+	maxInboxEvents = 64 << 10
+	maxInboxAcks   = 256 << 10
+)
+
+// inbox is what came in for a runner since its last turn.
+type inbox struct {
+	events    []func(*Runner) // in order of arrival
+	acks      []Ack           // in order of arrival
+	stored    bool            // messages came or went
+	committed uint64          // highest ticket told of
+}
+
+// scratch is a worker's memory, lent to the runner that it runs.
+type scratch struct {
+	m           msg.Message
+	buf         []byte // Header and Data of m point into it
+	reply, subj []byte
+
+	// The open run of the recorder; empty between turns.
+	deliveries []uint64
+	again      []consumer.Redelivery
+	acks       []uint64
+
+	spare inbox // memory for a runner's next inbox
+}
+
+// readBuf is the size of a worker's read buffer at first, and how far it grows.
+const (
+	minReadBuf = 64 << 10
+	maxReadBuf = 1 << 20
+)
+
+// maxSpare bounds the inbox memory that a worker keeps, in entries.
+const maxSpare = 8 << 10
+
+func newScratch() *scratch { return &scratch{buf: make([]byte, minReadBuf)} }
+
+// fit makes the read buffer large enough for messages like the one just read.
+func (s *scratch) fit() {
+	if n := len(s.m.Header) + len(s.m.Data); n > len(s.buf)-len(s.buf)/8 && len(s.buf) < maxReadBuf {
+		s.buf = make([]byte, min(2*n, maxReadBuf))
+	}
+}
+
+// recycle keeps the memory of an inbox that was handled.
+func (s *scratch) recycle(in inbox) {
+	clear(in.acks)
+	clear(in.events)
+	if cap(in.acks) <= maxSpare && cap(in.events) <= maxSpare {
+		s.spare = inbox{events: in.events[:0], acks: in.acks[:0]}
+	}
+}
+
+// takeInbox empties the inbox. False: the runner is closed.
+func (r *Runner) takeInbox(s *scratch) (in inbox, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	in = r.in
+	r.in = inbox{}
+	if r.closed {
+		return in, false
+	}
+	// Only a busy runner is given memory ahead.
+	if len(in.acks) > 0 || len(in.events) > 0 {
+		r.in.acks, r.in.events = s.spare.acks, s.spare.events
+		s.spare = inbox{}
+	}
+	return in, true
+}
+
+// post queues an event and asks for a worker.
+func (r *Runner) post(event func(*Runner)) {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return
+	}
+	r.in.events = append(r.in.events, event)
+	r.mu.Unlock()
+	r.sched.wake(r)
+}
+
+// Pull takes a pull request.
+func (r *Runner) Pull(req PullRequest) {
+	r.mu.Lock()
+	full := r.closed || len(r.in.events) >= maxInboxEvents
+	r.mu.Unlock()
+	if !full {
+		r.post(func(r *Runner) { r.pull(req, r.now) })
+	}
+}
+
+// Ack takes an acknowledgement. Payload is owned by the runner from here on.
+func (r *Runner) Ack(a Ack) {
+	r.mu.Lock()
+	if r.closed || len(r.in.acks) >= maxInboxAcks {
+		r.mu.Unlock()
+		return
+	}
+	told := len(r.in.acks) > 0
+	r.in.acks = append(r.in.acks, a)
+	r.mu.Unlock()
+	if !told {
+		r.sched.wake(r)
+	}
+}
+
+// Stored tells that messages were added to the stream or removed from it. The
+// store shows the change already.
+func (r *Runner) Stored() {
+	r.mu.Lock()
+	told := r.in.stored || r.closed
+	r.in.stored = true
+	r.mu.Unlock()
+	if !told {
+		r.sched.wake(r)
+	}
+}
+
+// Committed tells that all deltas up to ticket are part of the replicated state.
+func (r *Runner) Committed(ticket uint64) {
+	r.mu.Lock()
+	told := r.in.committed > 0 || r.closed
+	r.in.committed = max(r.in.committed, ticket)
+	r.mu.Unlock()
+	if !told {
+		r.sched.wake(r)
+	}
+}
+
+// Wake makes the runner look at its situation again, as interest or the link to
+// the group changed.
+func (r *Runner) Wake() { r.sched.wake(r) }
+
+// FlowReply takes a client's answer to a flow control request.
+func (r *Runner) FlowReply(subj string) {
+	r.post(func(r *Runner) { r.flowReply(subj) })
+}
+
+// Update changes the configuration.
+func (r *Runner) Update(cfg api.ConsumerConfig) {
+	r.post(func(r *Runner) { r.configure(cfg) })
+}
+
+// Unpin takes the pin from the pinned client of a priority group.
+func (r *Runner) Unpin(group string) {
+	r.post(func(r *Runner) {
+		if group == r.group() {
+			r.unpin("admin")
+		}
+	})
+}
+
+// Close ends the runner after it told waiting clients why. With no reason it
+// ends in silence.
+func (r *Runner) Close(reason CloseReason) {
+	r.post(func(r *Runner) {
+		r.endRequests(reason)
+		r.done = true
+	})
+}

@@ -1,0 +1,154 @@
+package runner
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"weir/internal/api"
+)
+
+// Pinned is who is pinned in a consumer's priority group; the zero value is
+// nobody.
+type Pinned struct {
+	Group, ID string
+	Since     time.Time
+}
+
+// pinState is the pinned client of a consumer with the policy pinned_client: the
+// only one that gets messages. It is not replicated: the next runner pins again.
+type pinState struct {
+	id    string // empty: nobody is pinned
+	since time.Time
+	seen  time.Time // last sign of life of the pinned client
+}
+
+// defaultPinTTL is how long a pinned client may be silent if the configuration
+// does not say.
+const defaultPinTTL = 2 * time.Minute
+
+func (r *Runner) group() string {
+	if len(r.cfg.PriorityGroups) == 0 {
+		return ""
+	}
+	return r.cfg.PriorityGroups[0]
+}
+
+func (r *Runner) pinning() bool { return r.cfg.PriorityPolicy == api.PriorityPinned }
+
+func (r *Runner) pinned() Pinned {
+	if r.pin.id == "" {
+		return Pinned{}
+	}
+	return Pinned{Group: r.group(), ID: r.pin.id, Since: r.pin.since}
+}
+
+// The reasons to turn a pull down as a bad request.
+var (
+	errGroupMissing = errors.New("Priority Group missing")
+	errGroupUnknown = errors.New("Invalid Priority Group")
+	errNotOverflow  = errors.New("Not a Overflow Priority consumer")
+	errNotPinned    = errors.New("Not a Pinned Client Priority consumer")
+	errPriority     = errors.New("Priority must be between 0 and 9")
+)
+
+// checkPriority checks a request's fields for priority groups.
+func (r *Runner) checkPriority(n *api.ConsumerNextRequest) error {
+	groups := len(r.cfg.PriorityGroups) > 0
+	switch {
+	case groups && n.Group == "":
+		return errGroupMissing
+	case groups && !slices.Contains(r.cfg.PriorityGroups, n.Group):
+		return errGroupUnknown
+	case (n.MinPending > 0 || n.MinAckPending > 0) && r.cfg.PriorityPolicy != api.PriorityOverflow:
+		return errNotOverflow
+	case n.ID != "" && !r.pinning():
+		return errNotPinned
+	case n.Priority < 0 || n.Priority > 9:
+		return errPriority
+	}
+	if r.cfg.PriorityPolicy != api.PriorityPrioritized {
+		n.Priority = 0
+	}
+	return nil
+}
+
+// wrongPin tells that a request names another pin than the one in force. One that
+// names the right one is a sign of life.
+func (r *Runner) wrongPin(n *api.ConsumerNextRequest) bool {
+	if n.ID == "" || r.pin.id == "" {
+		return false
+	}
+	if n.ID != r.pin.id {
+		return true
+	}
+	r.pin.seen = r.now
+	return false
+}
+
+// lostPin tells that a waiting request names a pin that is not in force any more.
+func (r *Runner) lostPin(w *request) bool {
+	return r.pinning() && w.id != "" && w.id != r.pin.id
+}
+
+// eligible tells whether a waiting request may get the next message.
+func (r *Runner) eligible(w *request, now time.Time) bool {
+	switch r.cfg.PriorityPolicy {
+	case api.PriorityOverflow:
+		return r.overflows(w)
+	case api.PriorityPinned:
+		return r.holdsPin(w, now)
+	}
+	return true
+}
+
+func (r *Runner) overflows(w *request) bool {
+	if w.minPending <= 0 && w.minAckPending <= 0 {
+		return true
+	}
+	return w.minPending > 0 && r.pendingCount() >= uint64(w.minPending) ||
+		w.minAckPending > 0 && r.pending.len() >= int(w.minAckPending)
+}
+
+// holdsPin tells whether w is the pinned client's. The first request to come while
+// nobody is pinned, and something is there to deliver, gets the pin.
+func (r *Runner) holdsPin(w *request, now time.Time) bool {
+	if r.pin.id == "" {
+		if len(r.redeliver) == 0 && (r.pendingCount() == 0 || r.ackRoom() == 0) {
+			return false
+		}
+		r.pin = pinState{id: r.env.NewPin(), since: now, seen: now}
+		w.id = r.pin.id
+		r.env.Advise(r.id, Event{Kind: EventPinned, Group: r.group(), PinID: r.pin.id})
+	}
+	w.pinned = w.id == r.pin.id
+	return w.pinned
+}
+
+// unpin takes the pin away. The waiting requests of its holder end when they
+// would be served.
+func (r *Runner) unpin(reason string) {
+	if r.pin.id == "" {
+		return
+	}
+	r.pin = pinState{}
+	r.env.Advise(r.id, Event{Kind: EventUnpinned, Group: r.group(), Reason: reason})
+}
+
+func (p *pinState) expiresAt(r *Runner) time.Time {
+	if p.id == "" {
+		return time.Time{}
+	}
+	ttl := r.cfg.PinnedTTL
+	if ttl <= 0 {
+		ttl = defaultPinTTL
+	}
+	return p.seen.Add(ttl)
+}
+
+// checkPin takes the pin from a client that was silent for too long.
+func (r *Runner) checkPin(now time.Time) {
+	if at := r.pin.expiresAt(r); !at.IsZero() && !now.Before(at) {
+		r.unpin("timeout")
+	}
+}
