@@ -227,7 +227,9 @@ func (m *Mesh) Start() error {
 	if err != nil {
 		return fmt.Errorf("listening for cluster connections on %s: %w", address, err)
 	}
+	m.mu.Lock()
 	m.listener = listener
+	m.mu.Unlock()
 	m.cfg.Log.Noticef("Listening for cluster connections on %s", listener.Addr())
 	m.router.SetInterestListener(m)
 	m.group.Go(m.accept)
@@ -238,23 +240,30 @@ func (m *Mesh) Start() error {
 	return nil
 }
 
-// Addr is where the mesh listens; only after Start.
-func (m *Mesh) Addr() net.Addr { return m.listener.Addr() }
+// Addr is where the mesh listens; nil before Start.
+func (m *Mesh) Addr() net.Addr {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.listener == nil {
+		return nil
+	}
+	return m.listener.Addr()
+}
 
 // Shutdown closes every link and waits until everything has ended. The handler
 // hears of each peer that goes down by it.
 func (m *Mesh) Shutdown() {
 	m.mu.Lock()
-	closed := m.closed
+	closed, listener := m.closed, m.listener
 	m.closed = true
 	links := m.linksLocked()
 	m.mu.Unlock()
-	if closed || m.listener == nil {
+	if closed || listener == nil {
 		return
 	}
 	m.cancel()
 	m.router.SetInterestListener(nil)
-	m.listener.Close()
+	listener.Close()
 	for _, l := range links {
 		l.fail(errShutdown)
 	}
