@@ -2,26 +2,44 @@ package monitor
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
 	"time"
 )
 
-// ConnzOptions choose connections. State is open (or empty), closed or any.
+// ConnzOptions choose connections.
 type ConnzOptions struct {
-	Sort                string `json:"sort"`
-	Username            bool   `json:"auth"`
-	Subscriptions       bool   `json:"subscriptions"`
-	SubscriptionsDetail bool   `json:"subscriptions_detail"`
-	Offset              int    `json:"offset"`
-	Limit               int    `json:"limit"`
-	CID                 uint64 `json:"cid"`
-	MQTTClient          string `json:"mqtt_client"`
-	State               string `json:"state"`
-	User                string `json:"user"`
-	Account             string `json:"acc"`
-	FilterSubject       string `json:"filter_subject"`
+	Sort                string    `json:"sort"`
+	Username            bool      `json:"auth"`
+	Subscriptions       bool      `json:"subscriptions"`
+	SubscriptionsDetail bool      `json:"subscriptions_detail"`
+	Offset              int       `json:"offset"`
+	Limit               int       `json:"limit"`
+	CID                 uint64    `json:"cid"`
+	MQTTClient          string    `json:"mqtt_client"`
+	State               ConnState `json:"state"`
+	User                string    `json:"user"`
+	Account             string    `json:"acc"`
+	FilterSubject       string    `json:"filter_subject"`
+}
+
+// ConnState is open (or empty), closed or any. In JSON it is their number, from 0.
+type ConnState string
+
+// UnmarshalJSON reads a number.
+func (s *ConnState) UnmarshalJSON(raw []byte) error {
+	var number int
+	if err := json.Unmarshal(raw, &number); err != nil {
+		return err
+	}
+	states := [...]ConnState{"open", "closed", "any"}
+	if number < 0 || number >= len(states) {
+		return fmt.Errorf("no connection state %d", number)
+	}
+	*s = states[number]
+	return nil
 }
 
 // Connz is a page of connections.
@@ -75,7 +93,7 @@ func (m *Monitor) serveConnz(values url.Values) (*reply, error) {
 	q := &query{values: values}
 	opts := ConnzOptions{
 		Sort: q.text("sort"), Username: q.flag("auth"), Offset: q.number("offset"), Limit: q.number("limit"),
-		CID: q.id("cid"), State: q.text("state"), User: q.text("user"), Account: q.text("acc"),
+		CID: q.id("cid"), State: ConnState(q.text("state")), User: q.text("user"), Account: q.text("acc"),
 		MQTTClient: q.text("mqtt_client"),
 	}
 	opts.Subscriptions, opts.SubscriptionsDetail = q.subs()

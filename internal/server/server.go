@@ -47,7 +47,7 @@ type Server struct {
 	node     *jetstream.Node // nil without JetStream
 	api      *jsapi.Service  // nil without JetStream
 	system   *system
-	monitor  *monitoring     // nil without a monitoring listener
+	monitor  *monitoring // nil without a monitoring listener
 
 	mu      sync.Mutex
 	store   storeFS
