@@ -19,17 +19,20 @@ type Place struct {
 	Missing bool
 }
 
-// MetaLeader says where the meta group's leader is.
+// MetaLeader says where the meta group's leader is. A new group's leader takes
+// requests once its first nodes are known.
 func (n *Node) MetaLeader() Place {
 	g := n.meta.Load()
 	if g == nil {
 		return Place{}
 	}
 	l := g.lead.Load()
-	if l.Self {
-		return Place{Here: l.Ready}
+	if !l.Self {
+		return Place{Node: l.LeaderNode}
 	}
-	return Place{Node: l.LeaderNode}
+	initialised := false
+	g.View(func(s *meta.State) { initialised = s.ClusterID() != "" })
+	return Place{Here: l.Ready && initialised}
 }
 
 // StreamLeader says where a stream's leader is.
