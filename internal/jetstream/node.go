@@ -225,7 +225,28 @@ func (n *Node) Start() error {
 	n.spawn(n.assignmentLoop)
 	n.spawn(n.checkpointLoop)
 	n.spawn(n.outboxLoop)
+	n.spawn(n.watchLogs)
 	return nil
+}
+
+// watchLogs says so when a log can not be written any more. Everything that needs
+// it has been refused by then; the node stays up to tell.
+func (n *Node) watchLogs() {
+	select {
+	case <-n.fileLog.Failed():
+		n.logFailed(n.fileLog.Err())
+	case <-n.memLog.Failed():
+		n.logFailed(n.memLog.Err())
+	case <-n.ctx.Done():
+	}
+}
+
+func (n *Node) logFailed(err error) {
+	if n.ctx.Err() != nil {
+		return
+	}
+	n.cfg.Logger.Errorf("JetStream can not write its log; restart the server once the cause is gone: %v", err)
+	n.unhealthy(fmt.Errorf("raft log: %w", err))
 }
 
 // spawn runs f until it returns; Stop waits for it.

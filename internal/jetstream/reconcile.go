@@ -123,8 +123,7 @@ func (n *Node) assignOne(a *meta.Assignment, r base.Replica) {
 	}
 	s, err := n.openStream(a, r, initial, a.Preferred == n.cfg.Identity.Node)
 	if err != nil {
-		n.cfg.Logger.Errorf("JetStream can not open stream %s > %s: %v", a.Account, a.Name, err)
-		n.unhealthy(fmt.Errorf("stream %s > %s: %w", a.Account, a.Name, err))
+		n.openFailed(a, r, err)
 		return
 	}
 	n.mu.Lock()
@@ -133,6 +132,17 @@ func (n *Node) assignOne(a *meta.Assignment, r base.Replica) {
 	n.mu.Unlock()
 	s.syncRunners()
 	n.reconcile(s)
+}
+
+// openFailed says that a replica can not be opened. One that is corrupt is
+// replaced by a fresh one, which its peers fill; what it holds stays on disk until
+// then, and the last replica of a stream stays for an operator to look at.
+func (n *Node) openFailed(a *meta.Assignment, r base.Replica, err error) {
+	n.cfg.Logger.Errorf("JetStream can not open stream %s > %s: %v", a.Account, a.Name, err)
+	n.unhealthy(fmt.Errorf("stream %s > %s: %w", a.Account, a.Name, err))
+	if base.IsCorrupt(err) && len(a.Replicas) > 1 {
+		n.reportLost([]meta.LostReplica{{Group: a.Group, Replica: r.ID}})
+	}
 }
 
 // removeStream ends a replica that is not assigned to this node any more, and

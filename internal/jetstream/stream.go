@@ -4,16 +4,19 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"weir/internal/account"
+	"weir/internal/api"
 	"weir/internal/base"
 	"weir/internal/machine"
 	"weir/internal/meta"
 	"weir/internal/msgstore"
 	"weir/internal/rafthost"
+	"weir/internal/raftlog"
 	"weir/internal/runner"
 )
 
@@ -80,13 +83,16 @@ var _ rafthost.Machine = (*Stream)(nil)
 
 // openStream opens the replica that a names for this node and starts its group.
 func (n *Node) openStream(a *meta.Assignment, r base.Replica, initial []base.Replica, campaign bool) (*Stream, error) {
+	if a.Storage() != api.MemoryStorage && n.fileLog.LostUnknown() && !n.logKnows(a.Group, r.ID) {
+		return nil, base.Corruptf("the log was damaged where it may have held replica %s", r)
+	}
 	acc := n.cfg.Accounts.Account(a.Account)
 	if acc == nil {
 		return nil, fmt.Errorf("account %q is not configured", a.Account)
 	}
 	s := &Stream{
 		node: n, acc: acc, account: a.Account, name: a.Name, id: a.Group, replica: r.ID,
-		memory:  a.Config.Storage == "memory",
+		memory:  a.Storage() == api.MemoryStorage,
 		runners: make(map[uint64]*runner.Runner),
 	}
 	s.assignment.Store(a)
@@ -112,6 +118,11 @@ func (n *Node) openStream(a *meta.Assignment, r base.Replica, initial []base.Rep
 		return nil, fmt.Errorf("open group of stream %s: %w", a.Name, err)
 	}
 	return s, nil
+}
+
+// logKnows tells whether the log held a replica when it was opened.
+func (n *Node) logKnows(group base.GroupID, replica base.ReplicaID) bool {
+	return slices.ContainsFunc(n.fileLog.Groups(), func(g raftlog.GroupInfo) bool { return g.Group == group && g.Replica == replica })
 }
 
 // loadMachine builds the machine from what stands in the store.
