@@ -31,7 +31,7 @@ func (a *applier) consumerCreate(cmd *ConsumerCreate) error {
 	case old != nil:
 		return a.consumerUpdate(cmd, old, cfg)
 	}
-	if limit := a.maxConsumers(cmd.Limits); limit > 0 && !cfg.Direct && !cfg.Sourcing && a.countedConsumers() >= limit {
+	if limit := a.maxConsumers(cmd.Limits); limit > 0 && counts(&cfg) && a.counted >= limit {
 		a.reply(Reply{Err: apierr.JSMaximumConsumersLimitErr})
 		return nil
 	}
@@ -101,14 +101,8 @@ func (a *applier) maxConsumers(l consumer.Limits) int {
 	return limit
 }
 
-func (a *applier) countedConsumers() (n int) {
-	for _, c := range a.byID {
-		if !c.Config.Direct && !c.Config.Sourcing {
-			n++
-		}
-	}
-	return n
-}
+// counts tells whether a consumer counts for limits.
+func counts(cfg *api.ConsumerConfig) bool { return !cfg.Direct && !cfg.Sourcing }
 
 // checkWorkQueue refuses a consumer whose filters overlap with those of another, under workqueue retention.
 func (a *applier) checkWorkQueue(cfg *api.ConsumerConfig, old *consumer.Consumer) *apierr.Error {

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"math"
+	"unsafe"
 
 	"weir/internal/api"
 	"weir/internal/consumer"
@@ -45,7 +46,7 @@ func (m *Machine) wantedByOthers(c *consumer.Consumer, seq uint64) (bool, error)
 
 // needed tells whether a consumer other than except still has to deliver a message or see it acked.
 func (m *Machine) needed(literal string, seq uint64, except *consumer.Consumer) bool {
-	for _, c := range m.index.Match(literal).Plain {
+	for _, c := range m.Matching(literal).Plain {
 		if c != except && c.Needs(seq) {
 			return true
 		}
@@ -76,12 +77,18 @@ func (m *Machine) releaseUnwanted(f subject.Filter, from uint64) error {
 	}
 }
 
+// Matching is who filters a subject. Unlike Index().Match it does not keep literal, which may be one of Effects.Stored. It
+// may be asked at any time, by any goroutine.
+func (m *Machine) Matching(literal string) *subject.Result[*consumer.Consumer] {
+	return m.index.MatchBytes(unsafe.Slice(unsafe.StringData(literal), len(literal)))
+}
+
 // removed follows the loss of one message other than by acks: who waits for its ack waits no more.
 func (m *Machine) removed(info msg.Info) {
 	if !m.spans.Used(info.Seq) {
 		return
 	}
-	for _, c := range m.index.Match(info.Subject).Plain {
+	for _, c := range m.Matching(info.Subject).Plain {
 		if c.Removed(info.Seq) {
 			m.touch(c)
 		}
@@ -112,6 +119,9 @@ func (m *Machine) link(c *consumer.Consumer) {
 }
 
 func (m *Machine) linkFilters(c *consumer.Consumer) {
+	if counts(&c.Config) {
+		m.counted++
+	}
 	for _, pattern := range filterPatterns(c) {
 		m.index.Insert(pattern, "", c)
 	}
@@ -124,6 +134,9 @@ func (m *Machine) unlink(c *consumer.Consumer) {
 }
 
 func (m *Machine) unlinkFilters(c *consumer.Consumer) {
+	if counts(&c.Config) {
+		m.counted--
+	}
 	for _, pattern := range filterPatterns(c) {
 		m.index.Remove(pattern, "", c)
 	}

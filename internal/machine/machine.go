@@ -28,8 +28,9 @@ type Machine struct {
 	byName map[string]*consumer.Consumer
 	byID   map[uint64]*consumer.Consumer
 	// index has every consumer under each of its filters, ">" when it has none.
-	index subject.Index[*consumer.Consumer]
-	spans *consumer.Spans
+	index   subject.Index[*consumer.Consumer]
+	spans   *consumer.Spans
+	counted int // consumers that count for max_consumers
 	// touched has the consumers that Flush has to be called for, some perhaps twice.
 	touched []*consumer.Consumer
 

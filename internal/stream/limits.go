@@ -60,6 +60,9 @@ func (s *Stream) rollUp(rollup string, m *msg.Message) error {
 
 // lastOf is the sequence of the last message of a subject, which may have wildcards; 0 when there is none.
 func (s *Stream) lastOf(pattern string) (uint64, error) {
+	if !subject.Valid(pattern) || !storable(pattern) {
+		return 0, nil
+	}
 	if !subject.HasWildcard(pattern) {
 		seq, _, err := s.store.LastFor(pattern)
 		return seq, err

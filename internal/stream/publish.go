@@ -3,6 +3,7 @@ package stream
 import (
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"weir/internal/api"
@@ -10,8 +11,11 @@ import (
 	"weir/internal/msg"
 )
 
-// MaxHeaderSize is the largest header block that is stored.
-const MaxHeaderSize = math.MaxUint16
+// Limits of every message.
+const (
+	MaxHeaderSize = math.MaxUint16
+	MaxSubjectLen = 1 << 15
+)
 
 // Pub is a message to be stored. It is borrowed.
 type Pub struct {
@@ -128,6 +132,9 @@ func (s *Stream) checkMessage(d *directives, m *msg.Message) *apierr.Error {
 	if s.cfg.Sealed {
 		return apierr.JSStreamSealedErr
 	}
+	if !storable(m.Subject) {
+		return apierr.JSBadRequestErr
+	}
 	withHeader := len(m.Header) > 0
 	if withHeader || s.cfg.AllowMsgCounter {
 		if e := s.checkKind(d, m); e != nil {
@@ -158,6 +165,11 @@ func (s *Stream) checkMessage(d *directives, m *msg.Message) *apierr.Error {
 		}
 	}
 	return nil
+}
+
+// storable tells whether a subject can be a key of the store.
+func storable(literal string) bool {
+	return len(literal) <= MaxSubjectLen && strings.IndexByte(literal, 0) < 0
 }
 
 // checkKind checks whether the stream takes messages of a kind: parts of batches and counters.

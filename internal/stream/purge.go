@@ -62,6 +62,9 @@ func (s *Stream) purgeAll(below, keep uint64) (uint64, error) {
 }
 
 func (s *Stream) purgeFiltered(filter string, below, keep uint64) (n uint64, err error) {
+	if !subject.Valid(filter) || !storable(filter) {
+		return 0, nil
+	}
 	if !subject.HasWildcard(filter) && below == s.store.State().LastSeq+1 {
 		return n, s.keepNewest(filter, keep, &n)
 	}
