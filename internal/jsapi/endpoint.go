@@ -27,6 +27,8 @@ type endpoint struct {
 	class   class
 	// writes: requests about one stream are kept in order.
 	writes bool
+	// waits: the call may wait for other nodes or for a commit.
+	waits bool
 	// anyReplica may answer while there is no leader.
 	anyReplica bool
 	// clustered: refused by a server that is not in a cluster.
@@ -119,7 +121,10 @@ func (e *endpoint) match(tail string) (args []string, ok bool) {
 
 // queue is the queue that keeps the order that the endpoint asks for.
 func (e *endpoint) queue(s *Service, c *call) chan<- func() {
-	if !e.writes {
+	switch {
+	case e.waits:
+		return s.waiting
+	case !e.writes:
 		return s.readers
 	}
 	h := uint32(2166136261) // FNV-1a

@@ -46,7 +46,8 @@ type locator interface {
 // by → a queue → a worker, which looks where it belongs and answers, forwards or
 // holds it. What changes something goes through one worker per stream name, so
 // that a client's requests about a stream are proposed in the order in which it
-// sent them; what only reads may overtake. Pulls, acks and flow control replies
+// sent them; what only reads may overtake, and what waits for other nodes has
+// workers of its own. Pulls, acks and flow control replies
 // skip the queues. Nobody known to answer: the request is held and tried again.
 type Service struct {
 	cfg  Config
@@ -55,6 +56,7 @@ type Service struct {
 
 	writers []chan func() // by hash of the stream
 	readers chan func()
+	waiting chan func() // calls that wait for other nodes
 	held    *holder
 	limits  limitAdvisor
 	stats   stats
@@ -69,8 +71,10 @@ var _ jetstream.Events = (*Service)(nil)
 const (
 	numWriters    = 4
 	numReaders    = 4
+	numWaiters    = 16
 	writerBacklog = 2500
 	readerBacklog = 10000
+	waitBacklog   = 1000
 )
 
 // New returns the API of a node, at work, and makes it the one that gets the
@@ -85,7 +89,7 @@ func New(node *jetstream.Node, cfg Config) *Service {
 }
 
 func newService(at locator, cfg Config) *Service {
-	s := &Service{cfg: cfg, at: at, readers: make(chan func(), readerBacklog), stop: make(chan struct{})}
+	s := &Service{cfg: cfg, at: at, readers: make(chan func(), readerBacklog), waiting: make(chan func(), waitBacklog), stop: make(chan struct{})}
 	for range numWriters {
 		s.writers = append(s.writers, make(chan func(), writerBacklog))
 	}
@@ -99,6 +103,9 @@ func (s *Service) start() {
 	}
 	for range numReaders {
 		s.wg.Go(func() { s.work(s.readers) })
+	}
+	for range numWaiters {
+		s.wg.Go(func() { s.work(s.waiting) })
 	}
 }
 

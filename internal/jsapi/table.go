@@ -12,7 +12,7 @@ func table() []*endpoint {
 }
 
 var accountTable = []*endpoint{
-	{subject: "INFO", class: metaLeader, response: api.AccountInfoResponseType, handle: (*call).accountInfo,
+	{subject: "INFO", class: metaLeader, waits: true, response: api.AccountInfoResponseType, handle: (*call).accountInfo,
 		failure: func(r api.Response) any { return api.AccountInfoResponse{Response: r} }},
 }
 
@@ -25,7 +25,7 @@ func streamTable() []*endpoint {
 		{subject: "STREAM.DELETE.*", class: metaLeader, writes: true, response: api.StreamDeleteResponseType, handle: (*call).streamDelete},
 		{subject: "STREAM.NAMES", class: metaLeader, response: api.StreamNamesResponseType, handle: (*call).streamNames,
 			failure: func(r api.Response) any { return api.StreamNamesResponse{Response: r} }},
-		{subject: "STREAM.LIST", class: metaLeader, response: api.StreamListResponseType, handle: (*call).streamList,
+		{subject: "STREAM.LIST", class: metaLeader, waits: true, response: api.StreamListResponseType, handle: (*call).streamList,
 			failure: func(r api.Response) any { return api.StreamListResponse{Response: r, Streams: []*api.StreamInfo{}} }},
 		{subject: "STREAM.INFO.*", class: streamLeader, response: api.StreamInfoResponseType, handle: (*call).streamInfo,
 			failure: func(r api.Response) any { return api.StreamInfoResponse{Response: r} }},
@@ -62,7 +62,7 @@ func consumerTable() []*endpoint {
 		{subject: "CONSUMER.CREATE.*.*", class: streamLeader, writes: true, response: api.ConsumerCreateResponseType, handle: (*call).consumerCreate, failure: created},
 		{subject: "CONSUMER.CREATE.*.*.>", class: streamLeader, writes: true, response: api.ConsumerCreateResponseType, handle: (*call).consumerCreate, failure: created},
 		{subject: "CONSUMER.DURABLE.CREATE.*.*", class: streamLeader, writes: true, response: api.ConsumerCreateResponseType, handle: (*call).consumerDurableCreate, failure: created},
-		{subject: "CONSUMER.INFO.*.*", class: consumerRunner, response: api.ConsumerInfoResponseType, handle: (*call).consumerInfo, failure: created},
+		{subject: "CONSUMER.INFO.*.*", class: consumerRunner, waits: true, response: api.ConsumerInfoResponseType, handle: (*call).consumerInfo, failure: created},
 		{subject: "CONSUMER.NAMES.*", class: streamLeader, response: api.ConsumerNamesResponseType, handle: (*call).consumerNames,
 			failure: func(r api.Response) any { return api.ConsumerNamesResponse{Response: r, Consumers: []string{}} }},
 		{subject: "CONSUMER.LIST.*", class: streamLeader, response: api.ConsumerListResponseType, handle: (*call).consumerList,
@@ -83,13 +83,13 @@ func consumerTable() []*endpoint {
 func systemTable() []*endpoint {
 	updated := func(r api.Response) any { return api.StreamUpdateResponse{Response: r} }
 	return []*endpoint{
-		{subject: "META.LEADER.STEPDOWN", class: metaLeader, clustered: true, system: true, response: api.MetaLeaderStepdownResponseType, handle: (*call).metaStepdown},
-		{subject: "SERVER.REMOVE", class: metaLeader, clustered: true, system: true, response: api.MetaServerRemoveResponseType, handle: (*call).serverRemove},
+		{subject: "META.LEADER.STEPDOWN", class: metaLeader, waits: true, clustered: true, system: true, response: api.MetaLeaderStepdownResponseType, handle: (*call).metaStepdown},
+		{subject: "SERVER.REMOVE", class: metaLeader, waits: true, clustered: true, system: true, response: api.MetaServerRemoveResponseType, handle: (*call).serverRemove},
 		{subject: "SERVER.EVACUATE", class: metaLeader, clustered: true, system: true, response: api.MetaServerRemoveResponseType, handle: (*call).serverEvacuate},
-		{subject: "ACCOUNT.PURGE.*", class: metaLeader, system: true, response: api.AccountPurgeResponseType, handle: (*call).accountPurge,
+		{subject: "ACCOUNT.PURGE.*", class: metaLeader, waits: true, system: true, response: api.AccountPurgeResponseType, handle: (*call).accountPurge,
 			failure: func(r api.Response) any { return api.AccountPurgeResponse{Response: r} }},
-		{subject: "ACCOUNT.STREAM.MOVE.*.*", class: metaLeader, clustered: true, system: true, response: api.StreamUpdateResponseType, handle: (*call).accountStreamMove, failure: updated},
-		{subject: "ACCOUNT.STREAM.CANCEL_MOVE.*.*", class: metaLeader, clustered: true, system: true, response: api.StreamCancelMoveResponseType, handle: (*call).accountStreamCancelMove, failure: updated},
+		{subject: "ACCOUNT.STREAM.MOVE.*.*", class: metaLeader, waits: true, clustered: true, system: true, response: api.StreamUpdateResponseType, handle: (*call).accountStreamMove, failure: updated},
+		{subject: "ACCOUNT.STREAM.CANCEL_MOVE.*.*", class: metaLeader, waits: true, clustered: true, system: true, response: api.StreamCancelMoveResponseType, handle: (*call).accountStreamCancelMove, failure: updated},
 	}
 }
 
