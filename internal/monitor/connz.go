@@ -83,6 +83,7 @@ type Connection struct {
 	TLSCipher      string        `json:"tls_cipher_suite,omitempty"`
 	AuthorizedUser string        `json:"authorized_user,omitempty"`
 	Account        string        `json:"account,omitempty"`
+	NameTag        string        `json:"name_tag,omitempty"`
 
 	// The source fills Detail; the options say in which form it is shown.
 	Subs   []string       `json:"subscriptions_list,omitempty"`
@@ -171,7 +172,7 @@ func (c *Connection) show(now time.Time, opts *ConnzOptions) *Connection {
 		out.RTTText = c.RTT.String()
 	}
 	if !opts.Username {
-		out.AuthorizedUser, out.Account = "", ""
+		out.AuthorizedUser, out.Account, out.NameTag = "", "", ""
 	}
 	out.Subs = nil
 	if !opts.SubscriptionsDetail {

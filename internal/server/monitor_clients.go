@@ -33,19 +33,23 @@ func connection(c *conn.ConnInfo) *monitor.Connection {
 		Start: c.Start.UTC(), LastActivity: c.LastActivity.UTC(), Reason: string(c.Reason), RTT: c.RTT,
 		Pending: int(c.PendingBytes), InMsgs: c.InMsgs, OutMsgs: c.OutMsgs, InBytes: c.InBytes, OutBytes: c.OutBytes,
 		Stalls: c.Stalls, NumSubs: c.NumSubs, Name: c.Name, Lang: c.Lang, Version: c.Version,
-		AuthorizedUser: c.AuthorizedUser, Account: c.Account,
+		AuthorizedUser: c.AuthorizedUser, Account: c.Account, NameTag: c.Account,
 	}
 	if !c.Stop.IsZero() {
 		stop := c.Stop.UTC()
 		m.Stop = &stop
 	}
 	for _, sub := range c.Subs {
-		m.Detail = append(m.Detail, monitor.Subscription{
-			Account: sub.Account, Subject: sub.Subject, Queue: sub.Queue, SID: sub.SID,
-			Msgs: sub.Msgs, Max: sub.Max, CID: sub.CID,
-		})
+		m.Detail = append(m.Detail, subscription(sub))
 	}
 	return m
+}
+
+func subscription(sub conn.SubInfo) monitor.Subscription {
+	return monitor.Subscription{
+		Account: sub.Account, AccountTag: sub.Account, Subject: sub.Subject, Queue: sub.Queue, SID: sub.SID,
+		Msgs: sub.Msgs, Max: sub.Max, CID: sub.CID,
+	}
 }
 
 // routes lists the links to other nodes: one for messages and one for Raft to
@@ -74,17 +78,14 @@ func (s *source) subscriptions(account string) []monitor.Subscription {
 	for _, c := range s.clients.Connections() {
 		for _, sub := range c.Subs {
 			if account == "" || sub.Account == account {
-				list = append(list, monitor.Subscription{
-					Account: sub.Account, Subject: sub.Subject, Queue: sub.Queue, SID: sub.SID,
-					Msgs: sub.Msgs, Max: sub.Max, CID: sub.CID,
-				})
+				list = append(list, subscription(sub))
 			}
 		}
 	}
 	s.router.Subscriptions(func(name string, sub *router.Sub) bool {
 		if sub.SID == "" && (account == "" || name == account) {
 			list = append(list, monitor.Subscription{
-				Account: name, Subject: sub.Subject, Queue: sub.Queue, Msgs: sub.Delivered(), Max: sub.Limit(),
+				Account: name, AccountTag: name, Subject: sub.Subject, Queue: sub.Queue, Msgs: sub.Delivered(), Max: sub.Limit(),
 			})
 		}
 		return true

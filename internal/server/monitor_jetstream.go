@@ -46,7 +46,7 @@ func (s *source) jetStreamStats(streams []*jetstream.Stream) monitor.JetStreamSt
 	load := s.node.Load()
 	stats := monitor.JetStreamStats{
 		ReservedMemory: uint64(load.ReservedMemory), ReservedStore: uint64(load.ReservedStore),
-		Accounts: len(s.jetStreamAccounts()), HAAssets: load.HAStreams, API: s.apiStats(),
+		Accounts: len(s.jetStreamAccounts()), HAAssets: load.HAStreams, API: s.api.Stats(""),
 	}
 	for _, st := range streams {
 		addBytes(&stats, st)
@@ -160,7 +160,8 @@ func jetStreamAccount(a *account.Account) bool { return a.JetStream() != nil && 
 // jetStreamAccount describes what an account has on this server.
 func (s *source) jetStreamAccount(name string, opts monitor.JszOptions) *monitor.AccountDetail {
 	d := &monitor.AccountDetail{Name: name, ID: name}
-	d.API = s.accountAPIStats(name)
+	d.API = s.api.Stats(name)
+	d.API.Level = 0 // of the server only
 	for _, st := range s.node.Streams() {
 		if st.Account() != name {
 			continue
@@ -176,14 +177,15 @@ func (s *source) jetStreamAccount(name string, opts monitor.JszOptions) *monitor
 			d.ReservedStore += reserved
 		}
 		if opts.Streams && (!opts.StreamLeaderOnly || st.Leads()) {
-			d.Streams = append(d.Streams, streamDetail(st, opts))
+			d.Streams = append(d.Streams, s.streamDetail(st, opts))
 		}
 	}
 	return d
 }
 
-func streamDetail(st *jetstream.Stream, opts monitor.JszOptions) *monitor.StreamDetail {
+func (s *source) streamDetail(st *jetstream.Stream, opts monitor.JszOptions) *monitor.StreamDetail {
 	info := st.Info()
+	s.completeCluster(info.Cluster)
 	d := &monitor.StreamDetail{Name: st.Name(), Created: info.Created, Cluster: info.Cluster, State: info.State}
 	if opts.Config {
 		d.Config = &info.Config
@@ -203,6 +205,7 @@ func streamDetail(st *jetstream.Stream, opts monitor.JszOptions) *monitor.Stream
 			continue
 		}
 		if c := st.ConsumerInfo(name); c != nil {
+			s.completeCluster(c.Cluster)
 			if !opts.Config {
 				c.Config = nil
 			}
@@ -210,6 +213,13 @@ func streamDetail(st *jetstream.Stream, opts monitor.JszOptions) *monitor.Stream
 		}
 	}
 	return d
+}
+
+// completeCluster adds the account that carries the group's traffic.
+func (s *source) completeCluster(c *api.ClusterInfo) {
+	if c != nil && c.RaftGroup != "" {
+		c.SystemAccount, c.TrafficAccount = true, s.accounts.System().Name()
+	}
 }
 
 func consumerNames(st *jetstream.Stream) []string {
@@ -275,8 +285,3 @@ func (s *source) assetHealth(opts monitor.HealthzOptions) monitor.Health {
 func unhealthy(status int, kind, text string) monitor.Health {
 	return monitor.Health{Status: status, Errors: []monitor.HealthError{{Type: kind, Error: text}}}
 }
-
-// apiStats counts the JetStream API requests that this server answered.
-func (s *source) apiStats() api.APIStats { return api.APIStats{Level: jetstream.APILevel} }
-
-func (s *source) accountAPIStats(string) api.APIStats { return api.APIStats{} }

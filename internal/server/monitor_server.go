@@ -24,7 +24,7 @@ func (s *source) varz() *monitor.Varz {
 	v := &monitor.Varz{
 		ServerID: s.id, ServerName: s.name, Version: ProtocolVersion, Proto: 1, GoVersion: runtime.Version(),
 		Host: cfg.Host, Port: portOf(s.clients.Addr(), cfg.Port),
-		AuthRequired: s.accounts.Required(), ClientConnectURLs: s.connectURLs(),
+		AuthRequired: s.accounts.Required() || s.cfg.NoAuthUser != "", ClientConnectURLs: s.connectURLs(),
 		MaxConn: cfg.Limits.MaxConnections, MaxSubs: cfg.Limits.MaxSubscriptions,
 		PingInterval: cfg.Limits.PingInterval, MaxPingsOut: cfg.Limits.PingMax,
 		HTTPHost: cfg.HTTPHost, HTTPPort: s.monitorPort(), HTTPBasePath: cfg.HTTPBasePath,

@@ -216,6 +216,9 @@ func (y *system) serve(acc *account.Account, subject string, body []byte) (any, 
 		}
 		return y.serveServer(name, body)
 	}
+	if err := y.filter(body); err != nil {
+		return nil, err
+	}
 	about, name, _ := strings.Cut(strings.TrimPrefix(subject, accountRequests), ".")
 	return y.serveAccount(about, name, body)
 }
