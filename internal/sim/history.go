@@ -85,15 +85,13 @@ func (h *history) next() string {
 }
 
 // attach lets clients of a node's new life hear.
-func (h *history) attach(l *life) {
+func (h *history) attach(l *life) error {
 	_, err := l.router.Subscribe(l.account(), "_INBOX."+l.node.name+".>", "", func(_ *router.Sub, _ router.Source, m *router.Msg) {
 		if !l.isOver() {
 			h.heard(m)
 		}
 	}, router.SubOptions{})
-	if err != nil {
-		h.world.options.Fatalf("subscribe: %v", err)
-	}
+	return err
 }
 
 // say publishes as a client of a node.

@@ -107,11 +107,11 @@ func (n *network) disconnect(host string, loud bool) {
 			ends = append(ends, c)
 		}
 	}
-	if l := n.listeners[host]; l != nil {
-		delete(n.listeners, host)
-		defer l.Close()
-	}
+	l := n.listeners[host]
 	n.mu.Unlock()
+	if l != nil {
+		l.Close()
+	}
 	for _, c := range ends {
 		c.die(loud)
 	}
@@ -129,7 +129,7 @@ func (n *network) reboot(host string) {
 }
 
 func (n *network) listen(owner *host) (net.Listener, error) {
-	l := &listener{owner: owner, conns: make(chan net.Conn, 64), closed: make(chan struct{})}
+	l := &listener{network: n, owner: owner, conns: make(chan net.Conn, 64), closed: make(chan struct{})}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.listeners[owner.name] != nil {
@@ -197,10 +197,11 @@ func (h *host) kill() {
 }
 
 type listener struct {
-	owner  *host
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
+	network *network
+	owner   *host
+	conns   chan net.Conn
+	closed  chan struct{}
+	once    sync.Once
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -214,6 +215,11 @@ func (l *listener) Accept() (net.Conn, error) {
 
 func (l *listener) Close() error {
 	l.once.Do(func() { close(l.closed) })
+	l.network.mu.Lock()
+	defer l.network.mu.Unlock()
+	if l.network.listeners[l.owner.name] == l {
+		delete(l.network.listeners, l.owner.name)
+	}
 	return nil
 }
 

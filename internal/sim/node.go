@@ -105,10 +105,14 @@ func (l *life) buildMesh(id base.NodeID) (err error) {
 			routes = append(routes, &url.URL{Scheme: "nats-route", Host: other.name + ":6222"})
 		}
 	}
+	var log base.Logger = base.NopLogger{}
+	if w.options.Debug {
+		log = l.log
+	}
 	l.mesh, err = cluster.New(cluster.Config{
 		Node: id, ID: fmt.Sprintf("%s-%d", n.name, n.lives), Name: n.name, Cluster: clusterName,
 		Host: n.name, Port: 6222, Advertise: n.name + ":6222", Routes: routes, JetStream: true,
-		Clock: l.host.clock, Log: l.log, Seed: w.rand.Uint64(),
+		Clock: l.host.clock, Log: log, Seed: w.rand.Uint64(),
 		Listen: func(string) (net.Listener, error) { return w.network.listen(l.host) },
 		Dial: func(ctx context.Context, address string) (net.Conn, error) {
 			to, _, err := net.SplitHostPort(address)

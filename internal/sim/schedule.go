@@ -23,11 +23,11 @@ const (
 // Run plays one schedule and returns the promises that were broken.
 func Run(o Options) []string {
 	w := newWorld(o)
-	w.startAll()
-	if w.form() {
+	if w.startAll() && w.form() {
 		w.play()
-		w.heal()
-		w.becomeLive()
+		if w.heal() {
+			w.becomeLive()
+		}
 	}
 	w.stopAll()
 	return w.failures()
@@ -61,9 +61,12 @@ func (w *world) form() bool {
 	return true
 }
 
+// metaLeader is the node that leads the meta group and knows of all nodes.
 func (w *world) metaLeader() *node {
 	for _, n := range w.upNodes() {
-		if n.life.js.MetaLeader().Here {
+		known := 0
+		n.life.js.View(func(s *meta.State) { known = len(s.Nodes()) })
+		if known == len(w.nodes) && n.life.js.MetaLeader().Here {
 			return n
 		}
 	}
@@ -82,13 +85,9 @@ func (w *world) leader() (leader *node) {
 
 func (w *world) createStream(n *node) {
 	cfg, refused := stream.Check(w.streamConfig(), stream.Limits{}, false)
-	if refused != nil {
-		w.options.Fatalf("stream configuration: %v", refused)
-	}
+	base.Assert(refused == nil, "stream configuration: %v", refused)
 	raw, err := json.Marshal(cfg)
-	if err != nil {
-		w.options.Fatalf("stream configuration: %v", err)
-	}
+	base.Assert(err == nil, "stream configuration: %v", err)
 	var nodes []base.NodeID
 	n.life.js.View(func(s *meta.State) {
 		for _, x := range s.Nodes() {
@@ -206,16 +205,19 @@ func (w *world) moveRunner(s *jetstream.Stream) {
 	_ = s.Appoint(list)
 }
 
-// heal ends all faults.
-func (w *world) heal() {
+// heal ends all faults; false: not all nodes can start.
+func (w *world) heal() bool {
 	w.logf("heal")
 	w.network.heal()
-	w.startAll()
+	if !w.startAll() {
+		return false
+	}
 	for _, n := range w.nodes {
 		n.life.host.clock.resume()
 		n.life.setDrop(0)
 		n.disk.setSlow(time.Millisecond)
 	}
+	return true
 }
 
 // becomeLive goes on until all that was asked for is done and the replicas agree,

@@ -19,7 +19,7 @@ var (
 func simulate(t *testing.T, o Options) {
 	cryptotest.SetGlobalRandom(t, o.Seed)
 	synctest.Test(t, func(t *testing.T) {
-		o.Wait, o.Logf, o.Fatalf, o.Debug = synctest.Wait, t.Logf, t.Fatalf, *debug
+		o.Wait, o.Logf, o.Debug = synctest.Wait, t.Logf, *debug
 		for _, f := range Run(o) {
 			t.Error(f)
 		}

@@ -17,8 +17,7 @@ type Options struct {
 
 	// Wait returns once nothing happens any more at this instant of virtual time.
 	Wait func()
-	// Logf and Fatalf report.
-	Logf, Fatalf func(format string, args ...any)
+	Logf func(format string, args ...any)
 }
 
 // world is a cluster, what it lives on, and what its clients know.
@@ -84,20 +83,25 @@ func (w *world) failures() []string {
 	return w.failed
 }
 
-// startAll starts the nodes that are down.
-func (w *world) startAll() {
+// startAll starts the nodes that are down; false: one can not start.
+func (w *world) startAll() bool {
 	for _, n := range w.nodes {
-		if !n.up() {
-			w.startNode(n)
+		if !n.up() && !w.startNode(n) {
+			return false
 		}
 	}
+	return true
 }
 
-func (w *world) startNode(n *node) {
-	if err := n.start(w.between(-500*time.Millisecond, 500*time.Millisecond)); err != nil {
-		w.options.Fatalf("%v", err)
+func (w *world) startNode(n *node) bool {
+	err := n.start(w.between(-500*time.Millisecond, 500*time.Millisecond))
+	if err == nil {
+		err = w.history.attach(n.life)
 	}
-	w.history.attach(n.life)
+	if err != nil {
+		w.fail("%v", err)
+	}
+	return err == nil
 }
 
 // stopAll ends the run.
