@@ -22,14 +22,22 @@ type Effects struct {
 	Consumers []ConsumerChange
 	// StreamChanged: the stream was made or its configuration changed.
 	StreamChanged bool
-	// Trimmed: messages may have been removed other than by an ack.
+	// Trimmed: many messages may have been removed other than by an ack, so that consumers lost pending ones.
 	Trimmed bool
+	// Lost has the pending messages of consumers that were removed one by one.
+	Lost []Lost
 }
 
 // Reset empties e and keeps its memory.
 func (e *Effects) Reset() {
 	*e = Effects{Published: e.Published[:0], Replies: e.Replies[:0], Stored: e.Stored[:0], Deltas: e.Deltas[:0],
-		Consumers: e.Consumers[:0]}
+		Consumers: e.Consumers[:0], Lost: e.Lost[:0]}
+}
+
+// Lost is a message that a consumer waits for no longer, because it was removed.
+type Lost struct {
+	Consumer *consumer.Consumer
+	Seq      uint64
 }
 
 // Published answers one message of a publish.

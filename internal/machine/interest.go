@@ -91,12 +91,14 @@ func (m *Machine) removed(info msg.Info) {
 	for _, c := range m.Matching(info.Subject).Plain {
 		if c.Removed(info.Seq) {
 			m.touch(c)
+			m.out.Lost = append(m.out.Lost, Lost{c, info.Seq})
 		}
 	}
 }
 
 // purged follows the loss of all messages below first.
 func (m *Machine) purged(first uint64) {
+	m.out.Trimmed = true
 	for _, c := range m.byID {
 		if c.Purged(first) {
 			m.touch(c)

@@ -35,6 +35,7 @@ type Machine struct {
 	touched []*consumer.Consumer
 
 	message msg.Message // the one being published
+	out     *Effects    // of the entry being applied
 	// failed is the first error of the store within a callback.
 	failed error
 }
@@ -102,6 +103,7 @@ func (m *Machine) Hash() uint64 {
 // the command is not one, or the store failed.
 func (m *Machine) Apply(index uint64, cmd []byte, out *Effects) error {
 	out.Reset()
+	m.out = out
 	kind, origin, body, err := decodeHeader(cmd)
 	if err != nil {
 		return fmt.Errorf("entry %d: %w", index, err)
@@ -109,7 +111,7 @@ func (m *Machine) Apply(index uint64, cmd []byte, out *Effects) error {
 	if m.exists == (kind == KindInit) {
 		return fmt.Errorf("entry %d: command %d does not fit a stream whose existence is %t", index, kind, m.exists)
 	}
-	a := applier{Machine: m, index: index, origin: origin, mine: origin.Proposer == m.self, out: out}
+	a := applier{Machine: m, index: index, origin: origin, mine: origin.Proposer == m.self}
 	if err := a.apply(kind, body); err != nil {
 		return fmt.Errorf("entry %d: %w", index, err)
 	}
@@ -148,7 +150,6 @@ type applier struct {
 	index  uint64
 	origin Origin
 	mine   bool // this replica proposed the entry
-	out    *Effects
 }
 
 func (a *applier) apply(kind Kind, body []byte) error {
