@@ -92,8 +92,8 @@ func (c *client) Pub(m *wire.Msg) error {
 	c.inBytes += int64(len(m.Header) + len(m.Payload))
 	if !bytes.Equal(m.Subject, c.lastSubject) {
 		switch {
-		case !subject.ValidLiteral(view(m.Subject)):
-			return c.refuse("%s", errPublishSubject)
+		case !subject.ValidLiteral(view(m.Subject)) && !c.toleratesSubject(m.Subject):
+			return nil
 		case c.mayPublish(m.Subject):
 			c.lastSubject = append(c.lastSubject[:0], m.Subject...)
 		case !c.replies.use(m.Subject, c.server.clock.Now()):
@@ -109,6 +109,16 @@ func (c *client) Pub(m *wire.Msg) error {
 		c.noResponders(m)
 	}
 	return nil
+}
+
+// toleratesSubject judges a subject that is no literal. As with the established
+// server, wildcards may be published to, as JetStream's API needs: they match as
+// plain tokens. Empty tokens match nothing. Only pedantic clients are told.
+func (c *client) toleratesSubject(subj []byte) bool {
+	if c.options.Pedantic {
+		c.answer(wire.AppendErr(nil, errPublishSubject))
+	}
+	return subject.Valid(view(subj))
 }
 
 // view is a string that is valid as long as b is.
