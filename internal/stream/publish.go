@@ -154,7 +154,7 @@ func (s *Stream) checkMessage(d *directives, m *msg.Message) *apierr.Error {
 		return apierr.JSStreamNotMatchErr
 	case d.hasStreamSourceInfo:
 		return apierr.JSMessageSourceHdrNotAllowedErr
-	case d.hasScheduleHeaders && !s.cfg.AllowMsgSchedules:
+	case d.hasScheduleHeaders: // not supported yet, whatever the configuration says
 		return apierr.JSMessageSchedulesDisabledErr
 	case d.ttl != "" && !s.cfg.AllowMsgTTL:
 		return apierr.JSMessageTTLDisabledErr
@@ -175,7 +175,7 @@ func storable(literal string) bool {
 // checkKind checks whether the stream takes messages of a kind: parts of batches and counters.
 func (s *Stream) checkKind(d *directives, m *msg.Message) *apierr.Error {
 	switch {
-	case d.hasBatchHeaders && !s.cfg.AllowAtomic:
+	case d.hasBatchHeaders: // not supported yet, whatever the configuration says
 		return apierr.JSAtomicPublishDisabledErr
 	case d.incr != "" && !s.cfg.AllowMsgCounter:
 		return apierr.JSMessageIncrDisabledErr
