@@ -1,0 +1,243 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"weir/internal/base"
+	"weir/internal/conf"
+)
+
+// testCluster is a cluster of servers in this process, on loopback.
+type testCluster struct {
+	t       testing.TB
+	configs []string
+	servers []*Server
+}
+
+// startCluster starts n servers that know each other's routes, and waits until
+// they are ready.
+func startCluster(t testing.TB, n int) *testCluster {
+	t.Helper()
+	var routes []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		routes = append(routes, l.Addr().String())
+		l.Close()
+	}
+	c := &testCluster{t: t, servers: make([]*Server, n)}
+	for i, r := range routes {
+		c.configs = append(c.configs, fmt.Sprintf(`
+			server_name: n%d, listen: "127.0.0.1:-1"
+			jetstream { store_dir: %q }
+			cluster { name: test, listen: %q, routes: [ "nats://%s" ] }`,
+			i+1, t.TempDir(), r, strings.Join(routes, `", "nats://`)))
+	}
+	for i := range n {
+		c.start(i)
+	}
+	for i := range n {
+		c.ready(i)
+	}
+	t.Cleanup(func() {
+		for _, s := range c.servers {
+			if s != nil {
+				s.Shutdown()
+			}
+		}
+	})
+	return c
+}
+
+func (c *testCluster) start(i int) {
+	c.t.Helper()
+	cfg, err := conf.Parse(c.configs[i], "test")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if c.servers[i], err = New(cfg, base.NopLogger{}); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := c.servers[i].Start(); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *testCluster) stop(i int) {
+	c.servers[i].Shutdown()
+	c.servers[i] = nil
+}
+
+func (c *testCluster) ready(i int) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := c.servers[i].Ready(ctx); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *testCluster) connect(i int) (*nats.Conn, jetstream.JetStream) {
+	c.t.Helper()
+	nc, err := nats.Connect(c.servers[i].ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return nc, js
+}
+
+// TestClusterServesWhileEachNodeRestarts publishes and consumes through every
+// node while one after the other goes and comes back.
+func TestClusterServesWhileEachNodeRestarts(t *testing.T) {
+	c := startCluster(t, 3)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_, js := c.connect(0)
+	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}, Replicas: 3}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateConsumer(ctx, "S", jetstream.ConsumerConfig{Durable: "C", AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
+		t.Fatal(err)
+	}
+	published, seen := 0, map[uint64]bool{}
+	for round := range 3 {
+		_, js := c.connect((round + 1) % 3)
+		c.stop(round)
+		for range 20 {
+			publish(ctx, t, js, fmt.Sprintf("s.%d", published))
+			published++
+		}
+		consumeInto(ctx, t, js, seen, published)
+		c.start(round)
+		c.ready(round)
+	}
+	info, err := js.Stream(ctx, "S")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.CachedInfo().State.Msgs; got != uint64(published) {
+		t.Fatalf("%d messages in the stream, published %d", got, published)
+	}
+}
+
+// publish publishes one message, again when the leader is just changing.
+func publish(ctx context.Context, t *testing.T, js jetstream.JetStream, subj string) {
+	t.Helper()
+	for {
+		_, err := js.Publish(ctx, subj, []byte("x"), jetstream.WithMsgID(subj))
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("publish %s: %v", subj, errors.Join(err, ctx.Err()))
+		}
+	}
+}
+
+// consumeInto fetches and double-acks until want messages have been seen.
+func consumeInto(ctx context.Context, t *testing.T, js jetstream.JetStream, seen map[uint64]bool, want int) {
+	t.Helper()
+	for len(seen) < want {
+		if ctx.Err() != nil {
+			t.Fatalf("saw %d of %d messages", len(seen), want)
+		}
+		cons, err := js.Consumer(ctx, "S", "C")
+		if err != nil {
+			continue
+		}
+		batch, err := cons.Fetch(want-len(seen), jetstream.FetchMaxWait(500*time.Millisecond))
+		if err != nil {
+			continue
+		}
+		for m := range batch.Messages() {
+			meta, err := m.Metadata()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.DoubleAck(ctx) == nil {
+				if seen[meta.Sequence.Stream] {
+					t.Fatalf("message %d came again after its ack was confirmed", meta.Sequence.Stream)
+				}
+				seen[meta.Sequence.Stream] = true
+			}
+		}
+	}
+}
+
+// BenchmarkClusterPublish measures asynchronous publishes to an R3 file stream,
+// all three servers and the client in this process.
+func BenchmarkClusterPublish(b *testing.B) {
+	for _, size := range []int{128, 1024} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			c := startCluster(b, 3)
+			_, js := c.connect(0)
+			ctx := context.Background()
+			if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: 3}); err != nil {
+				b.Fatal(err)
+			}
+			nc, err := nats.Connect(c.servers[0].ClientURL())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer nc.Close()
+			async, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(1000))
+			if err != nil {
+				b.Fatal(err)
+			}
+			payload := bytes.Repeat([]byte("x"), size)
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				if _, err := async.PublishAsync("s", payload); err != nil {
+					b.Fatal(err)
+				}
+			}
+			<-async.PublishAsyncComplete()
+		})
+	}
+}
+
+// BenchmarkClusterPublishSync measures 16 clients that wait for each ack.
+func BenchmarkClusterPublishSync(b *testing.B) {
+	c := startCluster(b, 3)
+	_, js := c.connect(0)
+	ctx := context.Background()
+	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: 3}); err != nil {
+		b.Fatal(err)
+	}
+	const clients = 16
+	work := make(chan struct{}, clients)
+	var wg sync.WaitGroup
+	for i := range clients {
+		_, js := c.connect(i % 3)
+		wg.Go(func() {
+			for range work {
+				if _, err := js.Publish(ctx, "s", []byte("hello")); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	for b.Loop() {
+		work <- struct{}{}
+	}
+	close(work)
+	wg.Wait()
+}
