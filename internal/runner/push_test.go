@@ -1,0 +1,205 @@
+package runner
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"weir/internal/api"
+)
+
+func pushing() api.ConsumerConfig { return api.ConsumerConfig{DeliverSubject: "d"} }
+
+func TestPushInterest(t *testing.T) {
+	cfg := pushing()
+	cfg.Heartbeat, cfg.AckPolicy = 200*time.Millisecond, api.AckNone
+	bubble(t, cfg, func(w *world) {
+		w.set(func() { w.deaf["d"] = true })
+		w.run.Wake()
+		w.publish("s", "1")
+		w.after(time.Second)
+		w.want()
+		w.set(func() { w.deaf["d"] = false })
+		w.sched.InterestChanged("d")
+		w.want("1000 d s 1.1.1.T.0 1")
+		w.after(450 * time.Millisecond)
+		w.publish("s", "2")
+		w.want("1200 d  NATS/1.0 100 Idle Heartbeat|Nats-Last-Consumer: 1|Nats-Last-Stream: 1|",
+			"1400 d  NATS/1.0 100 Idle Heartbeat|Nats-Last-Consumer: 1|Nats-Last-Stream: 1|", "1450 d s 1.2.2.T.0 2")
+		w.set(func() { w.deaf["d"] = true })
+		w.sched.InterestChanged(">")
+		w.publish("s", "3")
+		w.after(interestPoll)
+		w.want()
+		// A hint that was missed is made up for.
+		w.set(func() { w.deaf["d"] = false })
+		w.after(interestPoll)
+		w.settle()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if len(w.wire) == 0 || !strings.HasSuffix(w.wire[0], "d s 1.3.3.T.0 3") {
+			t.Errorf("on the wire %q, want message 3 first", w.wire)
+		}
+		w.wire = nil
+	})
+}
+
+func TestPushQueueGroup(t *testing.T) {
+	cfg := pushing()
+	cfg.DeliverGroup = "g"
+	bubble(t, cfg, func(w *world) {
+		w.set(func() { w.noGroup["d g"] = true })
+		w.publish("s", "1")
+		w.want()
+		w.set(func() { w.noGroup["d g"] = false })
+		w.sched.InterestChanged("d")
+		w.want("0 d s 1.1.1.T.0 1")
+		if !w.run.Status().PushBound {
+			t.Error("not bound")
+		}
+	})
+}
+
+func TestPushInactive(t *testing.T) {
+	cfg := pushing()
+	cfg.InactiveThreshold = time.Minute
+	bubble(t, cfg, func(w *world) {
+		w.after(time.Hour)
+		w.set(func() { w.deaf["d"] = true })
+		w.sched.InterestChanged("d")
+		w.after(59 * time.Second)
+		if w.expired != 0 {
+			t.Error("expired before its threshold")
+		}
+		w.after(2 * time.Second)
+		if w.expired != 1 {
+			t.Errorf("asked %d times for its end, want 1", w.expired)
+		}
+	})
+}
+
+func TestFlowControl(t *testing.T) {
+	cfg := pushing()
+	cfg.FlowControl, cfg.Heartbeat = true, time.Second
+	bubble(t, cfg, func(w *world) {
+		w.publish("s", strings.Split(strings.Repeat(strings.Repeat("x", 1000)+" ", 2000), " ")...)
+		msgs, asked := 0, ""
+		take := func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			asked = ""
+			for _, line := range w.wire {
+				if f := strings.Fields(line); strings.Contains(line, "100 FlowControl Request") {
+					asked = f[2]
+				} else if f[2] == "s" {
+					msgs++
+				}
+			}
+			w.wire = nil
+		}
+		take()
+		if size := msgs * 1048; size < minFlowWindow || size > minFlowWindow+2000 || asked == "" {
+			t.Fatalf("%d bytes sent without a confirmation; asked %q", size, asked)
+		}
+		w.after(time.Second)
+		w.want("1000 d  NATS/1.0 100 Idle Heartbeat|Nats-Last-Consumer: " + fmt.Sprint(msgs) +
+			"|Nats-Last-Stream: " + fmt.Sprint(msgs) + "|Nats-Consumer-Stalled: " + asked + "|")
+		w.run.FlowReply("$JS.FC.S.C.other")
+		w.want()
+		for i := 0; asked != "" && i < 100; i++ {
+			w.run.FlowReply(asked)
+			w.settle()
+			take()
+		}
+		if msgs != 2001 {
+			t.Errorf("%d messages, want all 2001", msgs)
+		}
+	})
+}
+
+func TestRateLimit(t *testing.T) {
+	cfg := pushing()
+	cfg.RateLimit = 8000 // 1000 bytes a second
+	bubble(t, cfg, func(w *world) {
+		w.publish("s", strings.Repeat("x", 455), strings.Repeat("y", 455), strings.Repeat("z", 455))
+		w.after(10 * time.Second)
+		var at []string
+		for _, line := range w.wire {
+			at = append(at, strings.Fields(line)[0])
+		}
+		if got := strings.Join(at, " "); got != "0 484 978" {
+			t.Errorf("delivered at %s ms", got)
+		}
+	})
+}
+
+func TestReplayOriginal(t *testing.T) {
+	cfg := pushing()
+	cfg.ReplayPolicy = api.ReplayOriginal
+	cfg.AckPolicy = api.AckNone
+	bubble(t, cfg, func(w *world) {
+		w.set(func() { w.deaf["d"] = true })
+		w.publish("s", "1")
+		w.after(300 * time.Millisecond)
+		w.publish("s", "2")
+		w.after(700 * time.Millisecond)
+		w.publish("s", "3")
+		w.set(func() { w.deaf["d"] = false })
+		w.run.Wake()
+		w.after(time.Minute)
+		w.want("1000 d s 1.1.1.T.2 1", "1300 d s 1.2.2.T.1 2", "2000 d s 1.3.3.T.0 3")
+	})
+}
+
+func TestPushPaused(t *testing.T) {
+	cfg := pushing()
+	until := time.Date(2000, 1, 1, 0, 0, 1, 0, time.UTC)
+	cfg.Heartbeat, cfg.PauseUntil = 400*time.Millisecond, &until
+	bubble(t, cfg, func(w *world) {
+		w.publish("s", "1")
+		w.after(1100 * time.Millisecond)
+		beat := " d  NATS/1.0 100 Idle Heartbeat|Nats-Last-Consumer: 0|Nats-Last-Stream: 0|"
+		w.want("400"+beat, "800"+beat, "1000 d s 1.1.1.T.0 1")
+		// An update resumes it, and may move it elsewhere.
+		cfg := w.cfg
+		later := until.Add(time.Hour)
+		cfg.PauseUntil = &later
+		w.run.Update(cfg)
+		w.publish("s", "2")
+		w.want()
+		cfg.PauseUntil, cfg.DeliverSubject = nil, "e"
+		w.run.Update(cfg)
+		w.want("1100 e s 1.2.2.T.0 2")
+	})
+}
+
+func TestLastPerSubject(t *testing.T) {
+	bubble(t, api.ConsumerConfig{DeliverPolicy: api.DeliverLastPerSubject, AckPolicy: api.AckExplicit}, func(w *world) {
+		w.store.add("s.a", "1")
+		w.store.add("s.b", "2")
+		w.store.add("s.a", "3")
+		w.store.add("s.c", "4")
+		w.state.LastPerSubject = 4
+		w.takeOver()
+		w.publish("s.b", "5")
+		w.pull("a", "10")
+		w.want("0 a s.b 1.2.1.T.3 2", "0 a s.a 1.3.2.T.2 3", "0 a s.c 1.4.3.T.1 4", "0 a s.b 1.5.4.T.0 5")
+	})
+}
+
+func TestFilters(t *testing.T) {
+	cfg := explicit()
+	cfg.FilterSubjects = []string{"s.a", "s.c"}
+	bubble(t, cfg, func(w *world) {
+		for i, subj := range []string{"s.a", "s.b", "s.c", "s.b", "s.a"} {
+			w.store.add(subj, fmt.Sprint(i+1))
+		}
+		w.run.Stored()
+		w.pull("a", "2")
+		w.publish("s.c", "6")
+		w.publish("s.b", "7")
+		w.pull("a", `{"batch":9,"no_wait":true}`)
+		w.want("0 a s.a 1.1.1.T.2 1", "0 a s.c 1.3.2.T.1 3", "0 a s.a 1.5.3.T.1 5", "0 a s.c 1.6.4.T.0 6", "0 a  NATS/1.0 404 No Messages|")
+	})
+}
