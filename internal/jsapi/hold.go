@@ -11,7 +11,7 @@ import (
 // Requests that nobody is known to answer are tried again every holdPause, until
 // holdLimit after they arrived at this node.
 const (
-	holdPause = 50 * time.Millisecond
+	holdPause = 20 * time.Millisecond
 	holdLimit = 4 * time.Second
 	maxHeld   = 8192
 )

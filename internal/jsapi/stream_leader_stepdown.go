@@ -1,6 +1,8 @@
 package jsapi
 
 import (
+	"time"
+
 	"weir/internal/api"
 	"weir/internal/apierr"
 	"weir/internal/base"
@@ -20,7 +22,8 @@ func (c *call) decodeStepdown() (preferred string, err *apierr.Error) {
 }
 
 // streamStepdown answers $JS.API.STREAM.LEADER.STEPDOWN.<stream> on the leader,
-// which hands over to the preferred member, or the one that lacks least.
+// which hands over to the preferred member, or the one that lacks least, and
+// answers when it leads no more.
 func (c *call) streamStepdown() {
 	preferred, err := c.decodeStepdown()
 	if err != nil {
@@ -42,8 +45,31 @@ func (c *call) streamStepdown() {
 			c.fail(apierr.JSRaftGeneralErrF(err))
 			return
 		}
+		c.svc.await(func() bool { return !st.Leads() })
 	}
 	c.ok()
+}
+
+// awaitTime and awaitStep bound how long, and set how often, await looks.
+const (
+	awaitTime = 2 * time.Second
+	awaitStep = 10 * time.Millisecond
+)
+
+// await waits until a condition holds, for a while.
+func (s *Service) await(holds func() bool) {
+	tick := s.cfg.Clock.NewTicker(awaitStep)
+	defer tick.Stop()
+	for end := s.cfg.Clock.Now().Add(awaitTime); !holds(); {
+		select {
+		case <-s.stop:
+			return
+		case now := <-tick.C():
+			if now.After(end) {
+				return
+			}
+		}
+	}
 }
 
 // successor is the member that takes over; 0 for a group of one.

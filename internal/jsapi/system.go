@@ -8,7 +8,8 @@ import (
 )
 
 // metaStepdown answers $JS.API.META.LEADER.STEPDOWN (system account) on the meta
-// leader, which hands over to the preferred server, or any that is up to date.
+// leader, which hands over to the preferred server, or any that is up to date,
+// and answers when it leads no more.
 func (c *call) metaStepdown() {
 	preferred, err := c.decodeStepdown()
 	if err != nil {
@@ -31,6 +32,7 @@ func (c *call) metaStepdown() {
 		c.fail(apierr.JSRaftGeneralErrF(err))
 		return
 	}
+	c.svc.await(func() bool { return !c.svc.node.MetaLeader().Here })
 	c.ok()
 }
 

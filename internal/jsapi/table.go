@@ -37,7 +37,7 @@ func streamTable() []*endpoint {
 			failure: func(r api.Response) any { return api.StreamSnapshotResponse{Response: r} }},
 		{subject: "STREAM.RESTORE.*", class: metaLeader, response: api.StreamRestoreResponseType, handle: (*call).streamRestore,
 			failure: func(r api.Response) any { return api.StreamRestoreResponse{Response: r} }},
-		{subject: "STREAM.LEADER.STEPDOWN.*", class: streamLeader, clustered: true, response: api.StreamLeaderStepdownResponseType, handle: (*call).streamStepdown},
+		{subject: "STREAM.LEADER.STEPDOWN.*", class: streamLeader, waits: true, clustered: true, response: api.StreamLeaderStepdownResponseType, handle: (*call).streamStepdown},
 		{subject: "STREAM.PEER.REMOVE.*", class: metaLeader, clustered: true, writes: true, response: api.StreamRemovePeerResponseType, handle: (*call).streamPeerRemove},
 		{subject: "STREAM.PEER.EVACUATE.*", class: metaLeader, clustered: true, writes: true, response: api.StreamEvacuatePeerResponseType, handle: (*call).streamPeerEvacuate},
 		{subject: "STREAM.CANCEL_MOVE.*", class: metaLeader, clustered: true, writes: true, response: api.StreamCancelMoveResponseType, handle: (*call).streamCancelMove,
