@@ -109,6 +109,9 @@ func (r *Runner) nak(a *Ack, now time.Time) {
 	}
 	r.env.Advise(r.id, Event{Kind: EventNak, Stream: a.Stream, Consumer: p.consumer, Deliveries: uint64(p.deliveries)})
 	delay := nakDelay(a.Payload[len(nakWord):])
+	if p.deadline == heldBack {
+		return // it is about to be delivered again
+	}
 	// What is replicated is when it is due again, for a runner that takes over.
 	dueAt := now.Add(delay).UnixNano()
 	r.recordTouch(a.Stream, dueAt-int64(r.ackWait(uint64(p.deliveries))))
@@ -144,7 +147,7 @@ func nakDelay(arg []byte) time.Duration {
 
 func (r *Runner) progress(a *Ack, now time.Time) {
 	p, ok := r.pending.get(a.Stream)
-	if !ok {
+	if !ok || p.deadline == heldBack {
 		return
 	}
 	p.deadline = now.UnixNano() + int64(r.ackWait(uint64(p.deliveries)))

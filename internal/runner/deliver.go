@@ -98,7 +98,7 @@ func (r *Runner) deliverOne(w *request, now time.Time) outcome {
 		r.dropDue()
 	}
 	r.noteDelivery(m, p, cseq, now)
-	r.put(w, reply, m, cseq)
+	r.put(w, reply, m)
 	r.active = now
 	r.pace.sent(r, m, size, now, again)
 	if w != nil {
@@ -183,6 +183,9 @@ func (r *Runner) noteDelivery(m *msg.Message, p pendingMsg, cseq uint64, now tim
 	if !r.ackNone {
 		p.sent = now.UnixNano()
 		p.deadline = p.sent + int64(r.ackWait(uint64(p.deliveries)))
+		if r.gated {
+			p.deadline = heldBack
+		}
 		r.pending.set(m.Seq, p)
 	}
 	r.recordDelivery(cseq, m.Seq, p.deliveries)
@@ -190,7 +193,7 @@ func (r *Runner) noteDelivery(m *msg.Message, p pendingMsg, cseq uint64, now tim
 
 // put sends m, now or, when a delivery limit must hold across failovers, once
 // its delivery is committed.
-func (r *Runner) put(w *request, reply []byte, m *msg.Message, cseq uint64) {
+func (r *Runner) put(w *request, reply []byte, m *msg.Message) {
 	hdr, data := m.Header, m.Data
 	if r.cfg.HeadersOnly {
 		hdr, data = wire.SetHeader(hdr, "Nats-Msg-Size", strconv.Itoa(len(data))), nil
@@ -208,23 +211,42 @@ func (r *Runner) put(w *request, reply []byte, m *msg.Message, cseq uint64) {
 		r.env.Deliver(to, s.subj, reply, hdr, data)
 		return
 	}
-	r.hold(to, s.subj, reply, hdr, data)
+	r.hold(w, m.Seq, to, hdr, data)
 }
 
-// hold keeps a message back until everything recorded so far is committed.
-func (r *Runner) hold(to, subj, reply, hdr, data []byte) {
-	all := make([]byte, 0, len(subj)+len(reply)+len(hdr)+len(data))
+// hold keeps a message back until everything recorded so far is committed. The
+// reply subject is the one in the worker's memory.
+func (r *Runner) hold(w *request, seq uint64, to, hdr, data []byte) {
+	s := r.scratch
+	all := make([]byte, 0, len(s.subj)+len(s.reply)+len(hdr)+len(data))
 	keep := func(b []byte) []byte {
 		at := len(all)
 		all = append(all, b...)
 		return all[at:len(all):len(all)]
 	}
-	subj, reply, hdr, data = keep(subj), keep(reply), keep(hdr), keep(data)
+	subj, reply, hdr, data := keep(s.subj), keep(s.reply), keep(hdr), keep(data)
 	r.held++
 	r.afterCommit(func(r *Runner) {
 		r.held--
-		r.env.Deliver(to, subj, reply, hdr, data)
+		if r.unhold(seq) {
+			r.env.Deliver(to, subj, reply, hdr, data)
+		} else if w != nil {
+			r.giveBack(w)
+		}
 	})
+}
+
+// unhold begins the ack wait of a message that goes out now. False: it was
+// acknowledged by an earlier delivery while it was held back.
+func (r *Runner) unhold(seq uint64) bool {
+	p, ok := r.pending.get(seq)
+	if !ok {
+		return false
+	}
+	p.sent = r.now.UnixNano()
+	p.deadline = p.sent + int64(r.ackWait(uint64(p.deliveries)))
+	r.pending.set(seq, p)
+	return true
 }
 
 // say publishes a status behind the messages that are held back.

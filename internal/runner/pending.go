@@ -5,10 +5,14 @@ import "container/heap"
 // pendingMsg is a delivered message and when its ack wait ends.
 type pendingMsg struct {
 	consumer   uint64
-	deadline   int64 // unix ns; 0 while it stands in the redeliver queue
+	deadline   int64 // unix ns; 0 while it stands in the redeliver queue, or heldBack
 	sent       int64 // of the last delivery, unix ns
 	deliveries uint32
 }
+
+// heldBack is the deadline of a message whose delivery waits for its commit: it
+// can neither be due nor be delivered again until then.
+const heldBack = -1
 
 // pendingSet holds the messages that were delivered and not acknowledged, and
 // when each is due again. The zero value is empty.
@@ -72,7 +76,7 @@ func (s *pendingSet) compactOrder() {
 	s.order, s.head = kept, 0
 }
 
-// set stores the message and, unless it is 0, its deadline.
+// set stores the message and, if it has one, its deadline.
 func (s *pendingSet) set(seq uint64, p pendingMsg) {
 	if p.deliveries > 1 {
 		if old, ok := s.msgs[seq]; !ok || old.deliveries <= 1 {
@@ -81,7 +85,7 @@ func (s *pendingSet) set(seq uint64, p pendingMsg) {
 	}
 	s.msgs[seq] = p
 	s.peak = max(s.peak, len(s.msgs))
-	if p.deadline == 0 {
+	if p.deadline <= 0 {
 		return
 	}
 	d := deadline{p.deadline, seq}

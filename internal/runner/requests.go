@@ -146,6 +146,16 @@ func (r *Runner) served(w *request, size int, now time.Time) {
 	}
 }
 
+// giveBack lets a pull have another message for one that it was counted for and
+// did not get.
+func (r *Runner) giveBack(w *request) {
+	w.batch = max(w.batch, 0) + 1
+	open := w.expires.IsZero() || r.now.Before(w.expires)
+	if open && !w.limited && !slices.Contains(r.requests.list, w) {
+		r.requests.add(w)
+	}
+}
+
 // expireRequests ends pulls whose time is over.
 func (r *Runner) expireRequests(now time.Time) {
 	if !r.requests.due(now) {
