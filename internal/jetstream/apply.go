@@ -57,9 +57,8 @@ func (s *Stream) gather(e *machine.Effects) {
 	if a.wake == nil {
 		a.wake = make(map[uint64]struct{})
 	}
-	index := s.machine.Index()
 	for i := range e.Stored {
-		for _, c := range index.Match(e.Stored[i].Subject).Plain {
+		for _, c := range s.machine.Matching(e.Stored[i].Subject).Plain {
 			if c.Runner == s.replica {
 				a.wake[c.ID] = struct{}{}
 			}
