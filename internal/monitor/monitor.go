@@ -1,6 +1,6 @@
 // Package monitor is the HTTP monitoring port: the documents of /varz, /connz,
 // /routez, /subsz, /jsz, /healthz, /accountz and /accstatz, their options, and
-// a page of links. The server gives it a Source of functions that read; it
+// a page of links (/gatewayz and /leafz have nothing to show). The server gives it a Source of functions that read; it
 // parses, filters, sorts and pages. The same documents answer the requests on
 // $SYS.REQ.SERVER.*: call the methods of Monitor with options from JSON.
 package monitor
@@ -99,6 +99,8 @@ func (m *Monitor) endpoints() []endpoint {
 		{"/subsz", "Subscriptions", s.Subscriptions != nil, m.serveSubsz},
 		{"/subscriptionsz", "", s.Subscriptions != nil, m.serveSubsz},
 		{"/routez", "Routes", s.Routes != nil, m.serveRoutez},
+		{"/gatewayz", "", true, m.serveGatewayz},
+		{"/leafz", "", true, m.serveLeafz},
 		{"/healthz", "Health Probe", s.Health != nil, m.serveHealthz},
 	}
 }

@@ -14,13 +14,13 @@ import (
 )
 
 // Requests on the system account. Supported: IDZ, STATSZ, VARZ, CONNZ, ROUTEZ,
-// SUBSZ, JSZ, HEALTHZ and ACCOUNTZ of one server, by its id, and of all that pass
-// a filter, by PING; KICK of a client; CONNZ, SUBSZ, JSZ, INFO, STATZ and CONNS of
-// an account. Clients of a plain account may ask for CONNZ and STATZ of their own;
-// the server that they are connected to answers alone.
+// GATEWAYZ, LEAFZ, SUBSZ, JSZ, HEALTHZ and ACCOUNTZ of one server, by its id, and of
+// all that pass a filter, by PING; KICK of a client; CONNZ, SUBSZ, JSZ, INFO, STATZ
+// and CONNS of an account. Clients of a plain account may ask for CONNZ and STATZ of
+// their own; the server that they are connected to answers alone.
 //
-// Not supported: GATEWAYZ, LEAFZ, RAFTZ, IPQUEUESZ, EXPVARZ and PROFILEZ, as there
-// is nothing of the kind to show; RELOAD and LDM; and JWT resolvers.
+// Not supported: RAFTZ, IPQUEUESZ, EXPVARZ and PROFILEZ, which show the inside of the
+// established server; RELOAD and LDM; and JWT resolvers.
 
 const (
 	serverRequests  = "$SYS.REQ.SERVER."
@@ -46,7 +46,9 @@ func options[T any](body []byte) (opts T, err error) {
 // documents are the requests to a server by name. What they return is the data of
 // the answer.
 var documents = map[string]func(m *monitor.Monitor, body []byte) (any, error){
-	"VARZ": func(m *monitor.Monitor, _ []byte) (any, error) { return m.Varz(), nil },
+	"VARZ":     func(m *monitor.Monitor, _ []byte) (any, error) { return m.Varz(), nil },
+	"GATEWAYZ": func(m *monitor.Monitor, _ []byte) (any, error) { return m.Gatewayz(), nil },
+	"LEAFZ":    func(m *monitor.Monitor, _ []byte) (any, error) { return m.Leafz(), nil },
 	"CONNZ": func(m *monitor.Monitor, body []byte) (any, error) {
 		return answerWith(body, m.Connz)
 	},
