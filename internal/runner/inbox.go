@@ -1,6 +1,8 @@
 package runner
 
 import (
+	"sync"
+
 	"weir/internal/api"
 	"weir/internal/consumer"
 	"weir/internal/msg"
@@ -16,9 +18,25 @@ const (
 // inbox is what came in for a runner since its last turn.
 type inbox struct {
 	events    []func(*Runner) // in order of arrival
-	acks      []Ack           // in order of arrival
+	acks      *ackList        // nil: none
 	stored    bool            // messages came or went
 	committed uint64          // highest ticket told of
+}
+
+// ackList is acknowledgements in order of arrival, in memory that runners share.
+type ackList struct{ list []Ack }
+
+var ackLists = sync.Pool{New: func() any { return new(ackList) }}
+
+// maxPooledAcks bounds the memory of a list that is kept.
+const maxPooledAcks = 8 << 10
+
+func (l *ackList) release() {
+	if cap(l.list) <= maxPooledAcks {
+		clear(l.list)
+		l.list = l.list[:0]
+		ackLists.Put(l)
+	}
 }
 
 // scratch is a worker's memory, lent to the runner that it runs.
@@ -31,8 +49,6 @@ type scratch struct {
 	deliveries []uint64
 	again      []consumer.Redelivery
 	acks       []uint64
-
-	spare inbox // memory for a runner's next inbox
 }
 
 // readBuf is the size of a worker's read buffer at first, and how far it grows.
@@ -40,9 +56,6 @@ const (
 	minReadBuf = 64 << 10
 	maxReadBuf = 1 << 20
 )
-
-// maxSpare bounds the inbox memory that a worker keeps, in entries.
-const maxSpare = 8 << 10
 
 func newScratch() *scratch { return &scratch{buf: make([]byte, minReadBuf)} }
 
@@ -53,30 +66,12 @@ func (s *scratch) fit() {
 	}
 }
 
-// recycle keeps the memory of an inbox that was handled.
-func (s *scratch) recycle(in inbox) {
-	clear(in.acks)
-	clear(in.events)
-	if cap(in.acks) <= maxSpare && cap(in.events) <= maxSpare {
-		s.spare = inbox{events: in.events[:0], acks: in.acks[:0]}
-	}
-}
-
 // takeInbox empties the inbox. False: the runner is closed.
-func (r *Runner) takeInbox(s *scratch) (in inbox, ok bool) {
+func (r *Runner) takeInbox() (in inbox, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	in = r.in
-	r.in = inbox{}
-	if r.closed {
-		return in, false
-	}
-	// Only a busy runner is given memory ahead.
-	if len(in.acks) > 0 || len(in.events) > 0 {
-		r.in.acks, r.in.events = s.spare.acks, s.spare.events
-		s.spare = inbox{}
-	}
-	return in, true
+	in, r.in = r.in, inbox{}
+	return in, !r.closed
 }
 
 // post queues an event and asks for a worker.
@@ -104,12 +99,15 @@ func (r *Runner) Pull(req PullRequest) {
 // Ack takes an acknowledgement. Payload is owned by the runner from here on.
 func (r *Runner) Ack(a Ack) {
 	r.mu.Lock()
-	if r.closed || len(r.in.acks) >= maxInboxAcks {
+	told := r.in.acks != nil
+	if r.closed || told && len(r.in.acks.list) >= maxInboxAcks {
 		r.mu.Unlock()
 		return
 	}
-	told := len(r.in.acks) > 0
-	r.in.acks = append(r.in.acks, a)
+	if !told {
+		r.in.acks = ackLists.Get().(*ackList)
+	}
+	r.in.acks.list = append(r.in.acks.list, a)
 	r.mu.Unlock()
 	if !told {
 		r.sched.wake(r)

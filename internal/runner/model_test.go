@@ -140,7 +140,13 @@ func (m *model) heal() {
 	w.set(func() { w.stalled = false })
 	w.commit()
 	w.settle()
-	for range 200 {
+	quiet := 0
+	for range 2000 {
+		if quiet++; w.run.Status().AckPending > 0 || w.run.pendingCount() > 0 {
+			quiet = 0
+		} else if quiet > 2 {
+			break
+		}
 		w.run.Pull(PullRequest{Reply: "in", Body: []byte(`{"batch":1000,"expires":500000000}`)})
 		w.after(600 * time.Millisecond)
 		w.mu.Lock()

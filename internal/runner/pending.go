@@ -177,11 +177,9 @@ func (s *pendingSet) popDue(now int64) (seq uint64, ok bool) {
 	return seq, true
 }
 
-// shrink gives memory back once a large set has become empty.
-func (s *pendingSet) shrink() {
-	if len(s.msgs) == 0 && (s.peak > slack || cap(s.order) > slack || cap(s.rising) > slack) {
-		*s = pendingSet{}
-	}
+// large tells that the set is empty and holds much memory.
+func (s *pendingSet) large() bool {
+	return len(s.msgs) == 0 && (s.peak > 64 || cap(s.order) > 64 || cap(s.rising) > 64)
 }
 
 // deadlineHeap is a heap by time.

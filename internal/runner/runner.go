@@ -139,6 +139,8 @@ type Runner struct {
 	turn   uint64    // counts turns
 	active time.Time // of the last sign of use, for the inactive threshold
 	done   bool      // closed during this turn
+	// shrinkAt is when an idle runner gives its memory back.
+	shrinkAt time.Time
 	// scratch is the worker's, during a turn.
 	scratch *scratch
 }
@@ -225,7 +227,7 @@ func (r *Runner) Status() Status {
 // whether more could be delivered at once, and otherwise when to wake the runner
 // without being told: the zero time is never.
 func (r *Runner) step(s *scratch) (more bool, wake time.Time) {
-	in, ok := r.takeInbox(s)
+	in, ok := r.takeInbox()
 	if !ok {
 		return false, time.Time{}
 	}
@@ -234,7 +236,6 @@ func (r *Runner) step(s *scratch) (more bool, wake time.Time) {
 	r.retryAt = time.Time{}
 	r.turn++
 	r.handle(&in)
-	s.recycle(in)
 	if r.done {
 		r.closeNow()
 		return false, time.Time{}
@@ -254,9 +255,25 @@ func (r *Runner) step(s *scratch) (more bool, wake time.Time) {
 	if more {
 		return true, time.Time{}
 	}
-	r.pending.shrink()
+	r.shrink(now)
 	return false, r.nextWake(now)
 }
+
+// shrink gives memory back when a consumer that had much pending was idle for a
+// while.
+func (r *Runner) shrink(now time.Time) {
+	switch {
+	case !r.pending.large():
+		r.shrinkAt = time.Time{}
+	case r.shrinkAt.IsZero() || r.active.Equal(now):
+		r.shrinkAt = now.Add(idleShrink)
+	case !now.Before(r.shrinkAt):
+		r.pending, r.onCommit, r.shrinkAt = pendingSet{}, append([]commitAction(nil), r.onCommit...), time.Time{}
+	}
+}
+
+// idleShrink is how long an idle runner keeps its memory.
+const idleShrink = 10 * time.Second
 
 // handle does what came in.
 func (r *Runner) handle(in *inbox) {
@@ -264,8 +281,11 @@ func (r *Runner) handle(in *inbox) {
 	if in.stored {
 		r.storeChanged()
 	}
-	for i := range in.acks {
-		r.handleAck(&in.acks[i], r.now)
+	if in.acks != nil {
+		for i := range in.acks.list {
+			r.handleAck(&in.acks.list[i], r.now)
+		}
+		in.acks.release()
 	}
 	for _, e := range in.events {
 		if r.done {

@@ -23,6 +23,7 @@ func (r *Runner) nextWake(now time.Time) time.Time {
 	}
 	sooner(r.lazyAt)
 	sooner(r.retryAt)
+	sooner(r.shrinkAt)
 	if r.paused(now) {
 		sooner(r.pausedAt)
 	}
