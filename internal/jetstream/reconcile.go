@@ -139,7 +139,6 @@ func (n *Node) assignOne(a *meta.Assignment, r base.Replica) {
 // then, and the last replica of a stream stays for an operator to look at.
 func (n *Node) openFailed(a *meta.Assignment, r base.Replica, err error) {
 	n.cfg.Logger.Errorf("JetStream can not open stream %s > %s: %v", a.Account, a.Name, err)
-	n.unhealthy(fmt.Errorf("stream %s > %s: %w", a.Account, a.Name, err))
 	if base.IsCorrupt(err) && len(a.Replicas) > 1 {
 		n.reportLost([]meta.LostReplica{{Group: a.Group, Replica: r.ID}})
 	}
@@ -178,7 +177,6 @@ func (n *Node) reportLost(lost []meta.LostReplica) {
 // replicaFailed asks for a fresh replica in place of one that stopped, unless it
 // is the only one: then an operator decides.
 func (n *Node) replicaFailed(s *Stream, err error) {
-	n.unhealthy(fmt.Errorf("replica of %s > %s stopped: %w", s.account, s.name, err))
 	if !base.IsCorrupt(err) || len(s.Assignment().Replicas) < 2 {
 		return
 	}
