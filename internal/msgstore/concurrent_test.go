@@ -48,44 +48,17 @@ func TestReadersSeeWholeCommits(t *testing.T) {
 	}
 	var stop atomic.Bool
 	var wg sync.WaitGroup
-	read := func(f func(r Reader) error) {
+	reads := append(keyReads(keys, name), func(Reader) error { _, err := db.Checkpoint(); return err })
+	for _, read := range reads {
 		wg.Go(func() {
 			for !stop.Load() {
-				if err := f(s.Reader()); err != nil {
+				if err := read(s.Reader()); err != nil {
 					t.Error(err)
 					return
 				}
 			}
 		})
 	}
-	read(func(r Reader) error {
-		for i := range keys {
-			var m msg.Message
-			if ok, err := r.LoadLast(name(i), &m, nil); err != nil || !ok {
-				return fmt.Errorf("%s: %v %w", name(i), ok, err)
-			}
-		}
-		return nil
-	})
-	read(func(r Reader) error {
-		n, err := r.NumPending(0, subject.NewFilter("kv.*"))
-		if err == nil && n != keys {
-			err = fmt.Errorf("%d messages for %d keys", n, keys)
-		}
-		return err
-	})
-	read(func(r Reader) error {
-		n, f, m := uint64(0), subject.NewFilter("kv.*"), msg.Message{}
-		for ok := true; ok; {
-			var err error
-			if ok, err = r.Next(n, f, &m, nil); err != nil {
-				return err
-			}
-			n = m.Seq + 1
-		}
-		return nil
-	})
-	read(func(Reader) error { _, err := db.Checkpoint(); return err })
 	for round := range rounds {
 		for i := range keys {
 			put(i, round+1)
@@ -95,6 +68,39 @@ func TestReadersSeeWholeCommits(t *testing.T) {
 	wg.Wait()
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// keyReads are reads that find every key, each once, at any time.
+func keyReads(keys int, name func(int) string) []func(Reader) error {
+	all := subject.NewFilter("kv.*")
+	return []func(Reader) error{
+		func(r Reader) error {
+			for i := range keys {
+				var m msg.Message
+				if ok, err := r.LoadLast(name(i), &m, nil); err != nil || !ok {
+					return fmt.Errorf("%s: %v %w", name(i), ok, err)
+				}
+			}
+			return nil
+		},
+		func(r Reader) error {
+			n, err := r.NumPending(0, all)
+			if err == nil && n != uint64(keys) {
+				err = fmt.Errorf("%d messages for %d keys", n, keys)
+			}
+			return err
+		},
+		func(r Reader) error {
+			var m msg.Message
+			for from, ok := uint64(0), true; ok; from = m.Seq + 1 {
+				var err error
+				if ok, err = r.Next(from, all, &m, nil); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
 	}
 }
 
