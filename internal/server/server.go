@@ -226,15 +226,15 @@ func (s *Server) Shutdown() {
 		defer close(s.stopped)
 		s.log.Noticef("Initiating Shutdown...")
 		s.system.stop()
+		if s.api != nil {
+			s.api.Stop() // before the node: it reads the node's stores
+		}
 		if s.node != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), handOverTime)
 			if err := s.node.Stop(ctx); err != nil {
 				s.log.Errorf("Shut down JetStream: %v", err)
 			}
 			cancel()
-		}
-		if s.api != nil {
-			s.api.Stop()
 		}
 		s.clients.Shutdown()
 		if s.mesh != nil {
