@@ -13,10 +13,17 @@ type aftermath struct {
 	published []machine.Published
 	replies   []machine.Reply
 	deltas    []machine.DeltaResult
-	changes   []machine.ConsumerChange
+	changes   []consumerChange
 	wake      map[uint64]struct{} // consumers with new messages, by ID
 	trimmed   bool
 	changed   bool
+}
+
+// consumerChange is a change of a consumer, and whether an earlier life of this
+// replica may have known of it already.
+type consumerChange struct {
+	machine.ConsumerChange
+	known bool
 }
 
 // Apply applies committed entries: all to the machine, then one commit of the
@@ -33,7 +40,7 @@ func (s *Stream) Apply(entries []rafthost.Entry) error {
 			s.mu.Unlock()
 			return err
 		}
-		s.gather(&a.effects)
+		s.gather(&a.effects, s.comeback.knew(e))
 	}
 	s.mu.Unlock()
 	if err := s.store.Commit(entries[len(entries)-1].Index); err != nil {
@@ -43,12 +50,14 @@ func (s *Stream) Apply(entries []rafthost.Entry) error {
 	return nil
 }
 
-func (s *Stream) gather(e *machine.Effects) {
+func (s *Stream) gather(e *machine.Effects, known bool) {
 	a := &s.after
 	a.published = append(a.published, e.Published...)
 	a.replies = append(a.replies, e.Replies...)
 	a.deltas = append(a.deltas, e.Deltas...)
-	a.changes = append(a.changes, e.Consumers...)
+	for _, c := range e.Consumers {
+		a.changes = append(a.changes, consumerChange{c, known})
+	}
 	a.trimmed = a.trimmed || e.Trimmed
 	a.changed = a.changed || e.StreamChanged
 	if s.machine.NumConsumers() == 0 {
@@ -102,14 +111,14 @@ func clearSlice[T any](s []T) []T {
 
 // consumerChanged brings the runner of a changed consumer in line and tells the
 // outside of it.
-func (s *Stream) consumerChanged(c machine.ConsumerChange) {
-	s.node.consumerEvent(s, c)
+func (s *Stream) consumerChanged(c consumerChange) {
+	s.node.consumerEvent(s, c.ConsumerChange)
 	s.runs.note(c.Consumer, c.Change == machine.ConsumerDeleted)
 	if c.Change == machine.ConsumerDeleted {
 		s.dropRunner(c.Consumer)
 		return
 	}
-	s.syncRunner(c.Consumer, c.Change)
+	s.syncRunner(c)
 }
 
 // runnerOf is where a consumer runs; the zero values when nobody runs it.

@@ -130,7 +130,7 @@ func (n *Node) assignOne(a *meta.Assignment, r base.Replica) {
 	n.streams[streamKey{a.Account, a.Name}] = s
 	n.groups[a.Group] = s
 	n.mu.Unlock()
-	s.syncRunners()
+	s.comeback.seek(s)
 	n.reconcile(s)
 }
 

@@ -45,6 +45,7 @@ const (
 	methodDetail      method = 6 // info of the streams that you lead
 	methodPropose     method = 7 // group leader: propose this command
 	methodMeta        method = 8 // meta leader: propose this command
+	methodReturn      method = 9 // group leader: appoint this replica's runners anew
 )
 
 // callHandler answers one call; it may block. An error travels as its text.

@@ -66,26 +66,23 @@ func (s *Stream) Runner(name string) *runner.Runner {
 	return s.runner(id)
 }
 
-// syncRunners makes runners for all consumers that run on this replica.
-func (s *Stream) syncRunners() {
-	var list []*consumer.Consumer
+// countRunners counts anew who runs how many consumers.
+func (s *Stream) countRunners() {
+	s.runs.reset()
 	s.View(func(m *machine.Machine) {
 		for c := range m.Consumers() {
-			list = append(list, c)
+			s.runs.note(c, false)
 		}
 	})
-	s.runs.reset()
-	for _, c := range list {
-		s.runs.note(c, false)
-		s.syncRunner(c, machine.ConsumerMade)
-	}
 }
 
-// syncRunner brings the runner of c in line with c's replicated state. It is
-// called on the apply worker, so c does not change meanwhile.
-func (s *Stream) syncRunner(c *consumer.Consumer, change machine.Change) {
+// syncRunner brings the runner of a changed consumer in line with its replicated
+// state. It is called on the apply worker, so the consumer does not change
+// meanwhile. A runner begins only with its appointment; see comeback.
+func (s *Stream) syncRunner(change consumerChange) {
 	s.runMu.Lock()
 	defer s.runMu.Unlock()
+	c := change.Consumer
 	old := s.runners[c.ID]
 	if !s.runsHere(c) || s.closed {
 		if old != nil {
@@ -95,11 +92,17 @@ func (s *Stream) syncRunner(c *consumer.Consumer, change machine.Change) {
 		}
 		return
 	}
-	if old != nil && old.Epoch() == c.Epoch && change != machine.ConsumerRestarted {
-		old.Update(c.Config)
+	switch {
+	case change.known:
 		return
-	}
-	if old != nil {
+	case change.Change == machine.ConsumerUpdated || change.Change == machine.ConsumerPaused:
+		if old != nil {
+			old.Update(c.Config)
+		}
+		return
+	case old != nil && old.Epoch() == c.Epoch:
+		return // appointed twice in one batch of entries
+	case old != nil:
 		old.Close(runner.CloseSilent)
 		s.outbox.forget(c.ID)
 	}

@@ -51,11 +51,12 @@ type Stream struct {
 	deltas   deltaQueue
 	after    aftermath // of the entries being applied; apply worker only
 
-	runs    runnerLoad
-	runMu   sync.Mutex
-	runners map[uint64]*runner.Runner // by consumer ID
-	env     *runner.Env
-	closed  bool
+	runs     runnerLoad
+	runMu    sync.Mutex
+	runners  map[uint64]*runner.Runner // by consumer ID
+	comeback comeback
+	env      *runner.Env
+	closed   bool
 
 	duty duty
 }
@@ -110,6 +111,10 @@ func (n *Node) openStream(a *meta.Assignment, r base.Replica, initial []base.Rep
 	s.env = s.runnerEnv()
 	if err := s.loadMachine(); err != nil {
 		return nil, err
+	}
+	s.countRunners()
+	if err := s.comeback.open(s); err != nil {
+		return nil, fmt.Errorf("open log of stream %s: %w", a.Name, err)
 	}
 	s.group, err = n.host.Open(rafthost.GroupConfig{
 		ID: a.Group, Replica: r.ID, Members: initial, Memory: s.memory, Machine: s, Campaign: campaign,
@@ -229,7 +234,8 @@ func (s *Stream) Restore(index uint64, r io.Reader) error {
 	if err := s.loadMachine(); err != nil {
 		return err
 	}
-	s.syncRunners()
+	s.countRunners()
+	s.comeback.need(s)
 	return nil
 }
 
@@ -249,6 +255,7 @@ func (s *Stream) LeaderChange(l rafthost.LeaderInfo) {
 	}
 	s.outbox.resend()
 	s.wakeAll()
+	s.comeback.seek(s)
 	s.node.reconcile(s)
 }
 
