@@ -64,7 +64,7 @@ func TestAckWords(t *testing.T) {
 		w.want("12000 a s 3.2.11.T.0 2")
 		w.after(3 * time.Second)
 		w.want("13000 a s 4.1.12.T.0 1", "15000 a s 2.4.13.T.0 4")
-		if got := fmt.Sprint(w.advised); got != "[{1 1 1 1 0   } {1 1 1 2 0   } {1 2 2 1 0   } {2 3 3 1 0 bad  }]" {
+		if got := fmt.Sprint(w.events()); got != "[{1 1 1 1 0   } {1 1 1 2 0   } {1 2 2 1 0   } {2 3 3 1 0 bad  }]" {
 			t.Errorf("advisories %s", got)
 		}
 	})
@@ -113,7 +113,7 @@ func TestAckNone(t *testing.T) {
 		w.pull("a", "2")
 		w.ack(1, 1, 1, "", "r")
 		w.want("0 a s 1.1.1.T.1 1", "0 a s 1.2.2.T.0 2")
-		if d := w.state.Delivered.Stream; d != 0 {
+		if d := w.delivered().Stream; d != 0 {
 			t.Errorf("position %d was replicated at once", d)
 		}
 		w.after(lazyPositionInterval)
@@ -154,7 +154,7 @@ func TestMaxDeliver(t *testing.T) {
 		w.ack(1, 2, 2, "", "")
 		w.after(time.Minute)
 		w.want("1000 a s 2.1.3.T.0 1")
-		if got := fmt.Sprint(w.advised); got != "[{3 1 1 2 0   }]" {
+		if got := fmt.Sprint(w.events()); got != "[{3 1 1 2 0   }]" {
 			t.Errorf("advisories %s", got)
 		}
 		if n := w.state.NumAckPending(); n != 0 {
@@ -193,8 +193,8 @@ func TestBackOff(t *testing.T) {
 		w.ack(1, 2, 2, "", "")
 		w.after(time.Minute)
 		w.want("0 a s 1.1.1.T.1 1", "0 a s 1.2.2.T.0 2", "100 a s 2.1.3.T.0 1", "350 a s 3.1.4.T.0 1", "850 a s 4.1.5.T.0 1")
-		if len(w.advised) != 1 {
-			t.Errorf("advisories %v, want one", w.advised)
+		if got := w.events(); len(got) != 1 {
+			t.Errorf("advisories %v, want one", got)
 		}
 	})
 }
@@ -284,6 +284,27 @@ func TestDeletedMessage(t *testing.T) {
 		w.want("1000 a s 2.1.4.T.0 1", "1000 a s 2.3.5.T.0 3")
 		if n := w.state.NumAckPending(); n != 2 {
 			t.Errorf("%d pending, want 2", n)
+		}
+	})
+}
+
+func TestSync(t *testing.T) {
+	bubble(t, api.ConsumerConfig{AckPolicy: api.AckNone}, func(w *world) {
+		done := 0
+		w.run.Sync(func() { done++ })
+		w.settle()
+		w.publish("s", "1")
+		w.pull("a", "1")
+		w.set(func() { w.stalled = true })
+		w.run.Sync(func() { done++ })
+		w.settle()
+		if done != 1 {
+			t.Errorf("told %d times before the commit, want 1", done)
+		}
+		w.commit()
+		w.settle()
+		if done != 2 || w.state.Delivered.Stream != 1 {
+			t.Errorf("told %d times, want 2; position %d, want 1", done, w.state.Delivered.Stream)
 		}
 	})
 }

@@ -145,6 +145,7 @@ func (r *Runner) send() {
 // consumer may wait.
 func (r *Runner) flush(now time.Time) {
 	if r.rec.empty() {
+		r.lazyAt = time.Time{}
 		return
 	}
 	r.closeRun()

@@ -279,14 +279,43 @@ func (w *world) after(d time.Duration) {
 	w.settle()
 }
 
+// lines takes what went out since the last call.
+func (w *world) lines() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	got := w.wire
+	w.wire = nil
+	return got
+}
+
+// ended is how often the runner asked for the consumer's end.
+func (w *world) ended() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.expired
+}
+
+// delivered is the position in the replicated state.
+func (w *world) delivered() consumer.Pair {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state.Delivered
+}
+
+// events takes the advisories since the last call.
+func (w *world) events() []Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	got := w.advised
+	w.advised = nil
+	return got
+}
+
 // want checks what went out since the last call.
 func (w *world) want(lines ...string) {
 	w.t.Helper()
 	w.settle()
-	w.mu.Lock()
-	got := w.wire
-	w.wire = nil
-	w.mu.Unlock()
+	got := w.lines()
 	if strings.Join(got, "\n") != strings.Join(lines, "\n") {
 		w.t.Errorf("on the wire:\n  %s\nwant:\n  %s", strings.Join(got, "\n  "), strings.Join(lines, "\n  "))
 	}

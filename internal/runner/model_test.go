@@ -2,7 +2,9 @@ package runner
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -85,16 +87,28 @@ func (m *model) event() {
 
 func (m *model) ackSome() {
 	words := []string{"", "+ACK", "", "+ACK", "-NAK", `-NAK {"delay":700000000}`, "+WPI", "+TERM"}
-	for seq, n := range m.acks {
-		if m.rng.IntN(2) == 0 {
-			continue
-		}
+	for _, a := range m.takeAcks() {
 		word := words[m.rng.IntN(len(words))]
-		m.w.run.Ack(Ack{Stream: seq, Consumer: n, Deliveries: n, Payload: []byte(word)})
-		if !strings.HasPrefix(word, "-") && word != "+WPI" {
-			delete(m.acks, seq)
+		a.Payload = []byte(word)
+		if m.rng.IntN(2) == 0 {
+			m.w.run.Ack(a)
+		}
+		// It may be spoken of again, even when it is over.
+		if m.rng.IntN(2) == 0 {
+			m.w.set(func() { m.acks[a.Stream] = max(m.acks[a.Stream], a.Deliveries) })
 		}
 	}
+}
+
+// takeAcks takes the deliveries that were seen, in order.
+func (m *model) takeAcks() (list []Ack) {
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	for _, seq := range slices.Sorted(maps.Keys(m.acks)) {
+		list = append(list, Ack{Stream: seq, Deliveries: m.acks[seq]})
+	}
+	clear(m.acks)
+	return list
 }
 
 // delivered sees a message on the wire.
@@ -149,12 +163,8 @@ func (m *model) heal() {
 		}
 		w.run.Pull(PullRequest{Reply: "in", Body: []byte(`{"batch":1000,"expires":500000000}`)})
 		w.after(600 * time.Millisecond)
-		w.mu.Lock()
-		acks := m.acks
-		m.acks = map[uint64]uint64{}
-		w.mu.Unlock()
-		for seq, n := range acks {
-			w.run.Ack(Ack{Stream: seq, Deliveries: n, Consumer: n})
+		for _, a := range m.takeAcks() {
+			w.run.Ack(a)
 		}
 		w.settle()
 	}

@@ -78,7 +78,7 @@ func TestPinned(t *testing.T) {
 		w.run.Unpin("A")
 		w.pull("b", `{"batch":1,"group":"A","id":"pin2"}`)
 		w.want("1900 b  NATS/1.0 423 Nats-Wrong-Pin-Id|Nats-Pending-Messages: 1|Nats-Pending-Bytes: 0|")
-		if got := fmt.Sprint(w.advised); got != "[{5 0 0 0 0  A pin1} {6 0 0 0 0 timeout A } {5 0 0 0 0  A pin2} {6 0 0 0 0 admin A }]" {
+		if got := fmt.Sprint(w.events()); got != "[{5 0 0 0 0  A pin1} {6 0 0 0 0 timeout A } {5 0 0 0 0  A pin2} {6 0 0 0 0 admin A }]" {
 			t.Errorf("advisories %s", got)
 		}
 	})

@@ -153,23 +153,14 @@ func TestCloseReasons(t *testing.T) {
 
 func TestInactiveThreshold(t *testing.T) {
 	bubble(t, api.ConsumerConfig{InactiveThreshold: 10 * time.Second}, func(w *world) {
-		expired := func(want int) {
-			t.Helper()
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			if w.expired != want {
-				t.Errorf("asked %d times for the end of the consumer, want %d", w.expired, want)
-			}
-		}
 		w.pull("a", `{"expires":3600000000000}`)
 		w.after(time.Minute)
-		expired(0)
 		w.set(func() { w.deaf["a"] = true })
+		if w.ended() != 0 {
+			t.Error("expired while a client waited")
+		}
 		w.after(20 * time.Second)
-		w.mu.Lock()
-		asked := w.expired
-		w.mu.Unlock()
-		if asked == 0 {
+		if w.ended() == 0 {
 			t.Error("the client of the only pull has gone, and the consumer stays")
 		}
 		w.want()

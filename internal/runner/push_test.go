@@ -36,12 +36,9 @@ func TestPushInterest(t *testing.T) {
 		w.set(func() { w.deaf["d"] = false })
 		w.after(interestPoll)
 		w.settle()
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if len(w.wire) == 0 || !strings.HasSuffix(w.wire[0], "d s 1.3.3.T.0 3") {
-			t.Errorf("on the wire %q, want message 3 first", w.wire)
+		if got := w.lines(); len(got) == 0 || !strings.HasSuffix(got[0], "d s 1.3.3.T.0 3") {
+			t.Errorf("on the wire %q, want message 3 first", got)
 		}
-		w.wire = nil
 	})
 }
 
@@ -69,12 +66,12 @@ func TestPushInactive(t *testing.T) {
 		w.set(func() { w.deaf["d"] = true })
 		w.sched.InterestChanged("d")
 		w.after(59 * time.Second)
-		if w.expired != 0 {
+		if n := w.ended(); n != 0 {
 			t.Error("expired before its threshold")
 		}
 		w.after(2 * time.Second)
-		if w.expired != 1 {
-			t.Errorf("asked %d times for its end, want 1", w.expired)
+		if n := w.ended(); n != 1 {
+			t.Errorf("asked %d times for its end, want 1", n)
 		}
 	})
 }
@@ -86,17 +83,14 @@ func TestFlowControl(t *testing.T) {
 		w.publish("s", strings.Split(strings.Repeat(strings.Repeat("x", 1000)+" ", 2000), " ")...)
 		msgs, asked := 0, ""
 		take := func() {
-			w.mu.Lock()
-			defer w.mu.Unlock()
 			asked = ""
-			for _, line := range w.wire {
+			for _, line := range w.lines() {
 				if f := strings.Fields(line); strings.Contains(line, "100 FlowControl Request") {
 					asked = f[2]
 				} else if f[2] == "s" {
 					msgs++
 				}
 			}
-			w.wire = nil
 		}
 		take()
 		if size := msgs * 1048; size < minFlowWindow || size > minFlowWindow+2000 || asked == "" {
@@ -125,7 +119,7 @@ func TestRateLimit(t *testing.T) {
 		w.publish("s", strings.Repeat("x", 455), strings.Repeat("y", 455), strings.Repeat("z", 455))
 		w.after(10 * time.Second)
 		var at []string
-		for _, line := range w.wire {
+		for _, line := range w.lines() {
 			at = append(at, strings.Fields(line)[0])
 		}
 		if got := strings.Join(at, " "); got != "0 484 978" {
