@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"weir/internal/api"
+	"weir/internal/apierr"
 	"weir/internal/base"
 	"weir/internal/consumer"
 	"weir/internal/msg"
@@ -108,10 +109,11 @@ func (m *Machine) Apply(index uint64, cmd []byte, out *Effects) error {
 	if err != nil {
 		return fmt.Errorf("entry %d: %w", index, err)
 	}
-	if m.exists == (kind == KindInit) {
-		return fmt.Errorf("entry %d: command %d does not fit a stream whose existence is %t", index, kind, m.exists)
-	}
 	a := applier{Machine: m, index: index, origin: origin, mine: origin.Proposer == m.self}
+	if m.exists == (kind == KindInit) {
+		a.untimely(kind)
+		return nil
+	}
 	if err := a.apply(kind, body); err != nil {
 		return fmt.Errorf("entry %d: %w", index, err)
 	}
@@ -119,6 +121,16 @@ func (m *Machine) Apply(index uint64, cmd []byte, out *Effects) error {
 		return fmt.Errorf("entry %d: %w", index, err)
 	}
 	return nil
+}
+
+// untimely leaves out an Init of a stream that exists, as two leaders in a row may both propose one: the first counts. And
+// whatever else came before it.
+func (a *applier) untimely(k Kind) {
+	if k == KindInit {
+		a.reply(Reply{})
+		return
+	}
+	a.reply(Reply{Err: apierr.JSStreamNotFoundErr})
 }
 
 // flush writes the keys that the entry changed.
