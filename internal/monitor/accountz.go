@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"fmt"
 	"net/url"
 	"time"
 )
@@ -57,7 +56,7 @@ func (m *Monitor) Accountz(opts AccountzOptions) (*Accountz, error) {
 		z.Account = m.source.Account(opts.Account)
 	}
 	if z.Account == nil {
-		return nil, fmt.Errorf("Account %s does not exist", opts.Account)
+		return nil, complaint("Account " + opts.Account + " does not exist")
 	}
 	return z, nil
 }

@@ -118,7 +118,7 @@ func (m *Monitor) Connz(opts ConnzOptions) (*Connz, error) {
 	case "any", "all":
 		closed = true
 	default:
-		return nil, fmt.Errorf("Error decoding state for %s", opts.State)
+		return nil, complaint(fmt.Sprintf("Error decoding state for %s", opts.State))
 	}
 	order, err := opts.order(closed && !open)
 	if err != nil {

@@ -77,3 +77,9 @@ func page[T any](list []T, offset, limit int) (part []T, from, size int) {
 	start := min(offset, len(list))
 	return list[start:min(start+min(limit, len(list)), len(list))], offset, limit
 }
+
+// complaint is an error in the words of the established server, which tools show
+// as they are.
+type complaint string
+
+func (c complaint) Error() string { return string(c) }
