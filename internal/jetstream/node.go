@@ -165,7 +165,7 @@ func (n *Node) openStores() (err error) {
 	if n.memLog, err = raftlog.Open(raftlog.Options{FS: mem, Dir: "raft", Logger: n.cfg.Logger, SegmentSize: memorySegment}); err != nil {
 		return fmt.Errorf("open raft log in memory: %w", err)
 	}
-	if n.memDB, err = msgstore.Open(msgstore.Options{FS: mem, Dir: "streams", Logger: n.cfg.Logger}); err != nil {
+	if n.memDB, err = msgstore.Open(msgstore.Options{FS: mem, Dir: "streams", Memory: true, Logger: n.cfg.Logger}); err != nil {
 		return fmt.Errorf("open message store in memory: %w", err)
 	}
 	return nil
