@@ -101,6 +101,8 @@ func (g *Group) beginRestore(s *stream) error {
 		if err != nil {
 			status = snapFailed
 			g.h.o.Logger.Warnf("snapshot of %v from node %v: %v", g.id, s.peer, err)
+		} else {
+			g.h.o.Logger.Noticef("replica %v of %v caught up by snapshot at %d from node %v", g.replica, g.id, s.image.index, s.peer)
 		}
 		g.h.streams.remove(s)
 		s.ack(status)
