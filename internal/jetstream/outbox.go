@@ -22,7 +22,9 @@ type outbox struct {
 	s *Stream
 
 	mu      sync.Mutex
-	waiting map[uint64][]machine.Delta // by consumer ID, in ticket order, until their verdict
+	// waiting is, by consumer ID and in ticket order, what has no verdict yet; of one
+	// epoch each.
+	waiting map[uint64][]machine.Delta
 	unsent  []machine.Delta
 	queued  bool
 	moved   time.Time // when something was last sent or settled
@@ -33,10 +35,18 @@ func (o *outbox) init(s *Stream) {
 	o.waiting = make(map[uint64][]machine.Delta)
 }
 
-// send takes a delta of a runner.
+// send takes a delta of a runner. A runner that was replaced may be in the middle of
+// its last turn: what it sends is dropped, or goes when the next runner sends.
 func (o *outbox) send(d *runner.Delta) {
 	md := machine.Delta{Consumer: d.Consumer, Epoch: d.Epoch, Ticket: d.Ticket, Ops: d.Ops}
 	o.mu.Lock()
+	if list := o.waiting[d.Consumer]; len(list) > 0 && list[0].Epoch != d.Epoch {
+		if list[0].Epoch > d.Epoch {
+			o.mu.Unlock()
+			return
+		}
+		delete(o.waiting, d.Consumer)
+	}
 	o.waiting[d.Consumer] = append(o.waiting[d.Consumer], md)
 	o.unsent = append(o.unsent, md)
 	wake := !o.queued
