@@ -21,7 +21,7 @@ const resendAfter = time.Second
 type outbox struct {
 	s *Stream
 
-	mu      sync.Mutex
+	mu sync.Mutex
 	// waiting is, by consumer ID and in ticket order, what has no verdict yet; of one
 	// epoch each.
 	waiting map[uint64][]machine.Delta
