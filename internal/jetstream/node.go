@@ -53,6 +53,8 @@ type Config struct {
 	Events Events
 	// TickInterval is Raft's; 0 is its default.
 	TickInterval time.Duration
+	// LogSegment is the size of the Raft log's files in bytes; 0 is its default.
+	LogSegment int64
 	// CheckpointInterval bounds how much log is replayed after a crash; 0: 30 s.
 	CheckpointInterval time.Duration
 }
@@ -155,7 +157,9 @@ func New(cfg Config) (*Node, error) {
 // openStores opens the logs and databases on disk and in memory.
 func (n *Node) openStores() (err error) {
 	fs, dir := n.cfg.FS, n.cfg.Dir
-	if n.fileLog, err = raftlog.Open(raftlog.Options{FS: fs, Dir: fs.PathJoin(dir, "raft"), Logger: n.cfg.Logger}); err != nil {
+	if n.fileLog, err = raftlog.Open(raftlog.Options{
+		FS: fs, Dir: fs.PathJoin(dir, "raft"), Logger: n.cfg.Logger, SegmentSize: n.cfg.LogSegment,
+	}); err != nil {
 		return fmt.Errorf("open raft log: %w", err)
 	}
 	if n.fileDB, err = msgstore.Open(msgstore.Options{FS: fs, Dir: fs.PathJoin(dir, "streams"), Logger: n.cfg.Logger}); err != nil {
