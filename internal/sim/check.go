@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"sort"
+	"strings"
 
 	"weir/internal/api"
 	"weir/internal/base"
@@ -190,6 +191,29 @@ func (c *checker) consumed(cl *client) {
 	if missing > 0 {
 		c.world.fail("consumer %s never got %d messages", cl.name, missing)
 	}
+}
+
+// runnersOf says what each node knows of a consumer and its runner.
+func (w *world) runnersOf(consumer string) string {
+	var b strings.Builder
+	for _, n := range w.nodes {
+		l := n.life
+		if l == nil {
+			continue
+		}
+		s := l.stream()
+		if s == nil {
+			continue
+		}
+		runs := s.Runner(consumer) != nil
+		s.View(func(m *machine.Machine) {
+			if c := m.Consumer(consumer); c != nil {
+				fmt.Fprintf(&b, " [%s: replica %v at %d, runner %v epoch %d, delivered %v floor %v pending %d, leads %t, leader %v, runs it %t]",
+					n.name, s.Replica(), s.Applied(), c.Runner, c.Epoch, c.Delivered, c.AckFloor, c.NumAckPending(), s.Leads(), s.LeaderNode(), runs)
+			}
+		})
+	}
+	return b.String()
 }
 
 // streamConfig is that of the stream of a run.

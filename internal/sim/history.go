@@ -219,8 +219,8 @@ func (h *history) pulled(id string, m *router.Msg) {
 	}
 	h.at(seq, string(m.Payload))
 	if at, ok := c.confirmed[seq]; ok && p.sent.Sub(at) > staleRunner {
-		h.world.fail("%s: message %d delivered on a pull of %v, its ack was confirmed at %v",
-			c.name, seq, p.sent.Sub(h.world.began), at.Sub(h.world.began))
+		h.world.fail("%s: message %d delivered on a pull of %v, its ack was confirmed at %v; %s as %s",
+			c.name, seq, p.sent.Sub(h.world.began), at.Sub(h.world.began), m.Reply, h.world.runnersOf(c.name))
 	}
 	c.seen[seq]++
 	c.todo = append(c.todo, delivery{seq, string(m.Reply)})

@@ -47,6 +47,8 @@ type life struct {
 const (
 	clusterName = "sim"
 	storeDir    = "store"
+	// logSegment is small, so that the Raft log uses its files again.
+	logSegment = 256 << 10
 )
 
 func (n *node) up() bool { return n.life != nil }
@@ -77,7 +79,7 @@ func (n *node) start(skew time.Duration) error {
 		Identity: id, Name: n.name, Cluster: clustered, FS: fs, Dir: storeDir,
 		MaxMemory: 1 << 30, MaxStore: 1 << 30, Accounts: l.accounts, Router: l.router, Links: l,
 		Expected: func() int { return len(n.world.nodes) }, Clock: l.host.clock, Logger: l.log,
-		CheckpointInterval: n.world.checkpoints,
+		CheckpointInterval: n.world.checkpoints, LogSegment: logSegment,
 	})
 	if err != nil {
 		return fmt.Errorf("start %s: %w", n.name, err)
@@ -147,6 +149,7 @@ func (n *node) crash(power bool, percent int) {
 func (n *node) stop() error {
 	l := n.life
 	n.life = nil
+	l.host.clock.resume()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	err := l.js.Stop(ctx)
