@@ -33,6 +33,7 @@ type client struct {
 
 	// The reader's own.
 	parser      *wire.Parser
+	handler     wire.Handler // the client, or a tracer around it
 	batch       router.Batch
 	source      router.Source
 	options     wire.ConnectOptions
@@ -79,6 +80,10 @@ func newClient(s *Server, nc net.Conn, id uint64, kind string) *client {
 		options: wire.ConnectOptions{Verbose: true, Echo: true},
 		subs:    make(map[string]*router.Sub),
 		written: make(chan struct{}),
+	}
+	c.handler = c
+	if s.cfg().Trace {
+		c.handler = tracer{c}
 	}
 	c.lastActivity.Store(now.UnixNano())
 	host, port := address(nc.RemoteAddr())
@@ -140,7 +145,7 @@ func readFailure(err error) Reason {
 // of it. False: the connection is ending.
 func (c *client) handle(buf []byte) bool {
 	c.lastActivity.Store(c.server.clock.Now().UnixNano())
-	err := c.parser.Parse(buf, c)
+	err := c.parser.Parse(buf, c.handler)
 	calm := c.batch.Flush()
 	c.count()
 	if err != nil {
@@ -327,6 +332,7 @@ func (c *client) ending() bool { return c.ended.Load() }
 
 // send queues protocol text.
 func (c *client) send(text []byte) {
+	c.traceText(text)
 	if c.out.protocol(text) == overflow {
 		c.overflow()
 	}

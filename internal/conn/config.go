@@ -27,6 +27,11 @@ type Config struct {
 	AuthTimeout         time.Duration
 	NoFastProducerStall bool
 
+	// Trace logs every operation; MaxTracedLen bounds the bytes shown of a
+	// message, 0 is all.
+	Trace        bool
+	MaxTracedLen int
+
 	// Observer hears of clients that come and go; may be nil.
 	Observer Observer
 }

@@ -29,6 +29,11 @@ type harness struct {
 
 func startServer(t testing.TB, accounts *conf.Config, change func(*Config)) *harness {
 	t.Helper()
+	return startServerWithLog(t, accounts, base.NopLogger{}, change)
+}
+
+func startServerWithLog(t testing.TB, accounts *conf.Config, log base.Logger, change func(*Config)) *harness {
+	t.Helper()
 	registry, err := account.NewRegistry(accounts)
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +42,7 @@ func startServer(t testing.TB, accounts *conf.Config, change func(*Config)) *har
 	if change != nil {
 		change(&config)
 	}
-	s := NewServer(config, registry, router.New(1), base.NopLogger{}, base.SystemClock)
+	s := NewServer(config, registry, router.New(1), log, base.SystemClock)
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ func (c *client) Receive(sub *router.Sub, b *router.Batch, m *router.Msg) bool {
 	if len(m.Reply) > 0 && c.replies.permission != nil {
 		c.replies.allow(m.Reply, c.server.clock.Now())
 	}
+	c.traceMsg(sub, m)
 	o := &c.out
 	o.mu.Lock()
 	if o.closing {

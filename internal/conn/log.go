@@ -23,6 +23,10 @@ func (c *client) noticef(format string, args ...any) {
 	c.server.logger.Noticef("%s - %s", c.prefix(), fmt.Sprintf(format, args...))
 }
 
+func (c *client) tracef(format string, args ...any) {
+	c.server.logger.Tracef("%s - %s", c.prefix(), fmt.Sprintf(format, args...))
+}
+
 func (c *client) debugf(format string, args ...any) {
 	c.server.logger.Debugf("%s - %s", c.prefix(), fmt.Sprintf(format, args...))
 }

@@ -117,7 +117,9 @@ func (s *Server) clientConfig() conn.Config {
 		ServerID: s.id, ServerName: s.name, Version: ProtocolVersion, Go: runtime.Version(),
 		Cluster: s.cfg.Cluster.Name, Domain: s.cfg.JetStream.Domain,
 		JetStream: s.cfg.JetStream.Enabled, APILevel: jetstream.APILevel,
-		Limits: s.cfg.Limits, AuthTimeout: s.cfg.Authorization.Timeout,
+		Trace:        s.cfg.Log.Trace || s.cfg.Log.TraceVerbose,
+		MaxTracedLen: s.cfg.Log.MaxTracedLen,
+		Limits:       s.cfg.Limits, AuthTimeout: s.cfg.Authorization.Timeout,
 		Observer: s.system,
 	}
 }
