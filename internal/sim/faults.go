@@ -71,10 +71,19 @@ func (w *world) cutOne(n *node) {
 func (w *world) pauseOrResume(n *node) {
 	if c := n.life.host.clock; c.paused() {
 		w.logf("resume %s", n.name)
-		c.resume()
+		w.resume(n)
 	} else {
 		w.logf("pause %s", n.name)
 		c.pause()
+	}
+}
+
+func (w *world) resume(n *node) {
+	if c := n.life.host.clock; c.paused() {
+		w.history.mu.Lock()
+		w.history.resumed = now()
+		w.history.mu.Unlock()
+		c.resume()
 	}
 }
 
@@ -102,7 +111,7 @@ func (w *world) slowDown(n *node) {
 func (w *world) mend(n *node) {
 	w.logf("mend the network, resume %s", n.name)
 	w.network.heal()
-	n.life.host.clock.resume()
+	w.resume(n)
 	n.life.setDrop(0)
 	n.disk.setSlow(time.Millisecond)
 }

@@ -33,6 +33,7 @@ type history struct {
 	pulls     map[string]*pull
 	confirms  map[string]*confirm
 	number    int
+	resumed   time.Time // when a node last was
 }
 
 // publication is one message that a client wants to be in the stream.
@@ -218,7 +219,7 @@ func (h *history) pulled(id string, m *router.Msg) {
 		return
 	}
 	h.at(seq, string(m.Payload))
-	if at, ok := c.confirmed[seq]; ok && p.sent.Sub(at) > staleRunner {
+	if at, ok := c.confirmed[seq]; ok && p.sent.Sub(at) > staleRunner && p.sent.Sub(h.resumed) > staleRunner {
 		h.world.fail("%s: message %d delivered on a pull of %v, its ack was confirmed at %v; %s as %s",
 			c.name, seq, p.sent.Sub(h.world.began), at.Sub(h.world.began), m.Reply, h.world.runnersOf(c.name))
 	}
@@ -227,7 +228,8 @@ func (h *history) pulled(id string, m *router.Msg) {
 }
 
 // staleRunner is for how long a runner that was replaced may go on: until its
-// node notices that it is cut off.
+// node notices that it is cut off. A node that was paused does not know for how
+// long, so it goes on when it is resumed.
 const staleRunner = 4 * time.Second
 
 // handle works on the messages that a client got.

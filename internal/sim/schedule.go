@@ -213,7 +213,7 @@ func (w *world) heal() bool {
 		return false
 	}
 	for _, n := range w.nodes {
-		n.life.host.clock.resume()
+		w.resume(n)
 		n.life.setDrop(0)
 		n.disk.setSlow(time.Millisecond)
 	}
