@@ -103,12 +103,14 @@ func (s *Stream) syncRunner(change consumerChange) {
 	case old != nil && old.Epoch() == c.Epoch:
 		return // appointed twice in one batch of entries
 	case old != nil:
-		old.Close(runner.CloseSilent)
 		s.outbox.forget(c.ID)
 	}
 	id := runner.Identity{Stream: s.name, Consumer: c.Name, ID: c.ID, Epoch: c.Epoch}
 	r := runner.New(s.env, s.node.sched, id, c.Config, runnerState(c))
 	s.runners[c.ID] = r
+	if old != nil {
+		old.HandOver(r)
+	}
 	r.Wake()
 }
 

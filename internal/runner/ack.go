@@ -73,8 +73,8 @@ func (r *Runner) confirm(a *Ack) {
 	if a.Reply == "" || r.ackNone || a.Stream > r.state.Delivered.Stream {
 		return
 	}
-	reply := a.Reply
-	r.afterCommit(func(r *Runner) { r.env.Publish(reply, "", nil, nil) })
+	kept := *a
+	r.whenCommitted(commitAction{ack: &kept})
 }
 
 func (r *Runner) ackMsg(a *Ack, now time.Time) {

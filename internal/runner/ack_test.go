@@ -308,3 +308,34 @@ func TestSync(t *testing.T) {
 		}
 	})
 }
+
+// A new runner on the same node goes on with what the old one's clients wait for.
+func TestHandOver(t *testing.T) {
+	for _, limit := range []int{-1, 5} {
+		cfg := explicit()
+		cfg.MaxDeliver, cfg.AckWait = limit, time.Minute
+		bubble(t, cfg, func(w *world) {
+			w.publish("s", "1")
+			w.pull("a", "1")
+			w.want("0 a s 1.1.1.T.0 1")
+			w.set(func() { w.stalled = true })
+			w.ack(1, 1, 1, "", "r")
+			w.pull("b", `{"batch":2,"expires":10000000000}`)
+			if limit > 0 {
+				w.publish("s", "2")
+			}
+			w.want()
+			w.set(func() { w.stalled = false })
+			w.handOver()
+			if limit > 0 {
+				w.want("0 r  ", "0 b s 1.2.2.T.0 2")
+			} else {
+				w.want("0 r  ")
+				w.publish("s", "2")
+				w.want("0 b s 1.2.2.T.0 2")
+			}
+			w.after(10 * time.Second)
+			w.want("10000 b  NATS/1.0 408 Request Timeout|Nats-Pending-Messages: 1|Nats-Pending-Bytes: 0|")
+		})
+	}
+}

@@ -226,14 +226,14 @@ func (r *Runner) hold(w *request, seq uint64, to, hdr, data []byte) {
 	}
 	subj, reply, hdr, data := keep(s.subj), keep(s.reply), keep(hdr), keep(data)
 	r.held++
-	r.afterCommit(func(r *Runner) {
+	r.whenCommitted(commitAction{pull: w, do: func(r *Runner) {
 		r.held--
 		if r.unhold(seq) {
 			r.env.Deliver(to, subj, reply, hdr, data)
 		} else if w != nil {
 			r.giveBack(w)
 		}
-	})
+	}})
 }
 
 // unhold begins the ack wait of a message that goes out now. False: it was

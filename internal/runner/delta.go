@@ -28,11 +28,13 @@ type Delta struct {
 }
 
 // commitAction is what waits for a delta's commit: the answer to a double ack, a
-// gated delivery, or just the count of its operations.
+// gated delivery, a status behind it, or just the count of its operations.
 type commitAction struct {
 	ticket uint64
 	ops    int           // that are no longer uncommitted
-	do     func(*Runner) // nil: nothing else
+	do     func(*Runner) // may be nil
+	ack    *Ack          // to be confirmed
+	pull   *request      // that a delivery is held back for
 }
 
 // recorder gathers operations into deltas. Neighbours of one kind are kept as a
@@ -116,16 +118,28 @@ func (r *Runner) record(add func(*consumer.Ops)) {
 }
 
 // afterCommit runs do once everything recorded so far is committed.
-func (r *Runner) afterCommit(do func(*Runner)) {
-	n := r.sentTicket
+func (r *Runner) afterCommit(do func(*Runner)) { r.whenCommitted(commitAction{do: do}) }
+
+func (r *Runner) whenCommitted(a commitAction) {
+	a.ticket = r.sentTicket
 	if !r.rec.empty() {
-		n++
+		a.ticket++
 	}
-	if n <= r.committed {
-		do(r)
+	if a.ticket <= r.committed {
+		r.act(&a)
 		return
 	}
-	r.onCommit = append(r.onCommit, commitAction{ticket: n, do: do})
+	r.onCommit = append(r.onCommit, a)
+}
+
+func (r *Runner) act(a *commitAction) {
+	r.uncommitted -= a.ops
+	if a.do != nil {
+		a.do(r)
+	}
+	if a.ack != nil {
+		r.env.Publish(a.ack.Reply, "", nil, nil)
+	}
 }
 
 // send hands over what was recorded.
@@ -168,12 +182,8 @@ func (r *Runner) commitTo(ticket uint64) {
 	r.committed = ticket
 	due := 0
 	for due < len(r.onCommit) && r.onCommit[due].ticket <= ticket {
-		a := &r.onCommit[due]
+		r.act(&r.onCommit[due])
 		due++
-		r.uncommitted -= a.ops
-		if a.do != nil {
-			a.do(r)
-		}
 	}
 	left := copy(r.onCommit, r.onCommit[due:])
 	clear(r.onCommit[left:])

@@ -154,7 +154,22 @@ func (w *world) takeOver() {
 		w.run.Close(CloseSilent)
 		w.settle()
 	}
+	next := w.appoint()
+	w.set(func() { w.run = next })
+	next.Wake()
+}
+
+// handOver appoints a new runner on the same node.
+func (w *world) handOver() {
+	old, next := w.run, w.appoint()
+	w.set(func() { w.run = next })
+	old.HandOver(next)
+	w.settle()
+}
+
+func (w *world) appoint() *Runner {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.unsent = nil
 	c := w.state
 	c.SetRunner(1)
@@ -164,9 +179,7 @@ func (w *world) takeOver() {
 		return true
 	})
 	id := Identity{Stream: "S", Consumer: c.Name, ID: 1, Epoch: c.Epoch}
-	w.mu.Unlock()
-	w.run = New(w.env(), w.sched, id, c.Config, st)
-	w.run.Wake()
+	return New(w.env(), w.sched, id, c.Config, st)
 }
 
 func (w *world) env() *Env {

@@ -168,3 +168,36 @@ func (r *Runner) Close(reason CloseReason) {
 		r.done = true
 	})
 }
+
+// HandOver ends the runner in favour of the next one on this node, which goes on
+// with the pulls that wait and the acks that were not confirmed yet.
+func (r *Runner) HandOver(to *Runner) {
+	r.post(func(r *Runner) {
+		var acks []*Ack
+		for _, a := range r.onCommit {
+			if a.ack != nil {
+				acks = append(acks, a.ack)
+			}
+			if a.pull != nil {
+				r.giveBack(a.pull)
+			}
+		}
+		pulls := r.requests.list
+		r.done = true
+		to.post(func(r *Runner) { r.takeOver(pulls, acks) })
+	})
+}
+
+// takeOver goes on with what the runner before had not finished.
+func (r *Runner) takeOver(pulls []*request, acks []*Ack) {
+	for _, a := range acks {
+		r.handleAck(a, r.now)
+	}
+	if r.push {
+		return
+	}
+	for _, w := range pulls {
+		w.seenTurn = 0
+		r.requests.add(w)
+	}
+}

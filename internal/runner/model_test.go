@@ -77,8 +77,11 @@ func (m *model) event() {
 	case 10:
 		w.commitN(m.rng.IntN(3))
 	case 11:
-		if m.rng.IntN(4) == 0 {
+		switch m.rng.IntN(8) {
+		case 0:
 			w.takeOver()
+		case 1:
+			w.handOver()
 		}
 	default:
 		time.Sleep(time.Duration(m.rng.IntN(1500)) * time.Millisecond)
