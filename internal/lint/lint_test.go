@@ -258,7 +258,7 @@ func TestNoAbsolutePaths(t *testing.T) {
 	homes := []string{"/" + "work/", "/" + "root/", "/" + "home/", "/" + "Users/"}
 	walk(t, func(name string) {
 		info, err := os.Stat(name)
-		if err != nil || !info.Mode().IsRegular() || info.Size() > 1<<20 {
+		if err != nil || !info.Mode().IsRegular() || info.Size() > 1<<20 || info.Name() == ".git" { // of a linked worktree
 			return
 		}
 		text, err := os.ReadFile(name)
