@@ -29,6 +29,7 @@ type consumerChange struct {
 // Apply applies committed entries: all to the machine, then one commit of the
 // store, then the effects.
 func (s *Stream) Apply(entries []rafthost.Entry) error {
+	<-s.opened
 	a := &s.after
 	s.mu.Lock()
 	for i := range entries {

@@ -37,6 +37,7 @@ func (n *Node) SetEvents(e Events) { n.cfg.Events = e }
 
 func (n *Node) leaderElected(s *Stream) {
 	s.ingest.abandon()
+	s.deltas.propose() // what came in since the election
 	n.cfg.Events.StreamLeader(s)
 }
 

@@ -27,7 +27,6 @@ type ingest struct {
 	mu       sync.Mutex
 	active   bool
 	subs     []*router.Sub
-	subjects []string // of subs
 	open     *batch   // being filled; nil when empty
 	full     []*batch // to be proposed, in order
 	inflight []*batch // proposed and not yet applied, in order
@@ -42,6 +41,7 @@ type batch struct {
 	first   uint64 // request number of the first message
 	cmd     []byte
 	replies []string // "" for a publisher that wants no answer
+	size    int      // its part of ingest.bytes
 }
 
 func (in *ingest) init(s *Stream) {
@@ -73,6 +73,9 @@ func (in *ingest) subscribeLocked(subjects []string) error {
 		}
 		sub, err := in.s.node.cfg.Router.Subscribe(in.s.acc, subj, "", in.take, router.SubOptions{})
 		if err != nil {
+			for _, sub := range kept { // not lost: a later attempt may drop them
+				in.subs = append(in.subs, sub)
+			}
 			return err
 		}
 		in.subs = append(in.subs, sub)
@@ -80,7 +83,6 @@ func (in *ingest) subscribeLocked(subjects []string) error {
 	for _, sub := range kept {
 		in.s.node.cfg.Router.Unsubscribe(sub)
 	}
-	in.subjects = subjects
 	return nil
 }
 
@@ -92,7 +94,7 @@ func (in *ingest) stop() {
 	for _, sub := range in.subs {
 		in.s.node.cfg.Router.Unsubscribe(sub)
 	}
-	in.active, in.subs, in.subjects = false, nil, nil
+	in.active, in.subs = false, nil
 	in.open, in.full, in.bytes = nil, nil, 0
 }
 
@@ -128,6 +130,7 @@ func (in *ingest) take(_ *router.Sub, _ router.Source, m *router.Msg) {
 	if b == nil {
 		b = in.newBatchLocked()
 	}
+	b.size += size
 	b.cmd = machine.AppendMessage(b.cmd, m.Subject, m.Header, m.Payload)
 	b.replies = append(b.replies, string(m.Reply))
 	if len(b.cmd) >= maxBatchBytes || len(b.replies) >= maxBatchMsgs {
@@ -150,32 +153,45 @@ func (in *ingest) newBatchLocked() *batch {
 		b = new(batch)
 	}
 	in.open = b
-	b.cmd = b.cmd[:0]
+	b.cmd, b.size = b.cmd[:0], 0
 	return b
 }
 
 // flush proposes what has been gathered, within the bound of what is under way.
+// Without a leader the publishers of what can not be proposed hear nothing and
+// try again; an overload is told.
 func (in *ingest) flush() {
+	// Not under the lock: a reply may be to a subject of this very stream.
+	for _, reply := range in.propose() {
+		in.s.refuse(reply, apierr.JSStreamTooManyRequests)
+	}
+}
+
+// propose is flush but for telling those whose messages were refused.
+func (in *ingest) propose() (refused []string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.queued = false
 	for len(in.inflight) < maxInflight {
 		b := in.nextLocked()
 		if b == nil {
-			return
+			break
 		}
 		b.first = in.nextSeq
 		in.nextSeq += uint64(len(b.replies))
 		now := in.s.node.cfg.Clock.Now().UnixNano()
 		cmd := machine.AppendPublish(make([]byte, 0, len(b.cmd)+40), machine.Origin{Proposer: in.s.replica, Seq: b.first}, now)
 		cmd = append(cmd, b.cmd...)
-		in.inflight = append(in.inflight, b)
 		if err := in.s.group.Propose(cmd); err != nil {
-			in.inflight = in.inflight[:len(in.inflight)-1]
-			in.refusedLocked(b, err)
-			return
+			if isOverloaded(err) {
+				refused = append(refused, b.replies...)
+			}
+			in.recycleLocked(b)
+			continue
 		}
+		in.inflight = append(in.inflight, b)
 	}
+	return refused
 }
 
 // nextLocked takes the next batch to propose.
@@ -191,22 +207,8 @@ func (in *ingest) nextLocked() *batch {
 	default:
 		return nil
 	}
-	in.bytes = max(in.bytes-len(b.cmd)-3*len(b.replies), 0)
-	if len(in.full) == 0 && in.open == nil {
-		in.bytes = 0
-	}
+	in.bytes -= b.size
 	return b
-}
-
-// refusedLocked drops a batch that could not be proposed. Without a leader the
-// publishers hear nothing and try again; an overload is told.
-func (in *ingest) refusedLocked(b *batch, err error) {
-	if isOverloaded(err) {
-		for _, reply := range b.replies {
-			in.s.refuse(reply, apierr.JSStreamTooManyRequests)
-		}
-	}
-	in.recycleLocked(b)
 }
 
 func (in *ingest) recycleLocked(b *batch) {

@@ -121,19 +121,17 @@ func (n *Node) outboxLoop() {
 
 func (n *Node) tendOutboxes(now time.Time) {
 	n.watching.mu.Lock()
-	var late []*Stream
+	var list []*Stream
 	for s := range n.watching.outboxes {
-		since, waits := s.outbox.stuck()
-		switch {
-		case !waits:
+		if s.outbox.waits() {
+			list = append(list, s)
+		} else {
 			delete(n.watching.outboxes, s)
-		case now.Sub(since) >= resendAfter:
-			late = append(late, s)
 		}
 	}
 	n.watching.mu.Unlock()
-	for _, s := range late {
-		s.outbox.resend()
+	for _, s := range list {
+		s.outbox.resendLate(now)
 		s.deltas.propose()
 	}
 }

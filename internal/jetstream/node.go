@@ -72,6 +72,8 @@ type Node struct {
 	ctx    context.Context // ends with Stop
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	crewMu sync.Mutex // guards ended, and wg from new members once it is set
+	ended  bool       // nothing is spawned any more
 
 	fileLog, memLog *raftlog.Log
 	fileDB, memDB   *msgstore.DB
@@ -254,9 +256,23 @@ func (n *Node) logFailed(err error) {
 	n.unhealthy(fmt.Errorf("raft log: %w", err))
 }
 
-// spawn runs f until it returns; Stop waits for it.
+// spawn runs f until it returns; Stop waits for it. On a node that stops nothing
+// begins any more.
 func (n *Node) spawn(f func()) {
-	n.wg.Go(f)
+	n.crewMu.Lock()
+	defer n.crewMu.Unlock()
+	if !n.ended {
+		n.wg.Go(f)
+	}
+}
+
+// dismiss ends the node's context and waits for what was spawned.
+func (n *Node) dismiss() {
+	n.cancel()
+	n.crewMu.Lock()
+	n.ended = true
+	n.crewMu.Unlock()
+	n.wg.Wait()
 }
 
 // pause waits; false says that the node stops.
@@ -287,7 +303,10 @@ func (n *Node) Stop(ctx context.Context) error {
 		n.sched.Stop()
 	}
 	n.host.Stop()
-	n.wg.Wait()
+	n.dismiss()
+	for _, s := range n.allStreams() {
+		s.over()
+	}
 	n.checkpoint()
 	return n.closeStores()
 }

@@ -21,44 +21,64 @@ const resendAfter = time.Second
 type outbox struct {
 	s *Stream
 
-	mu sync.Mutex
-	// waiting is, by consumer ID and in ticket order, what has no verdict yet; of one
-	// epoch each.
-	waiting map[uint64][]machine.Delta
+	// sending is held while frames go out: a later delta must not overtake.
+	sending sync.Mutex
+
+	mu      sync.Mutex
+	waiting map[uint64]*unsettled // by consumer ID; none of them is empty
 	unsent  []machine.Delta
 	queued  bool
-	moved   time.Time // when something was last sent or settled
+}
+
+// unsettled are the deltas of one runner that have no verdict yet.
+type unsettled struct {
+	epoch uint64
+	list  []machine.Delta // in ticket order
+	moved time.Time       // when one was last sent again or settled, or the first was sent
+	// repeated is the last ticket of those that were sent again: that they came
+	// too early the first time is no news.
+	repeated uint64
 }
 
 func (o *outbox) init(s *Stream) {
 	o.s = s
-	o.waiting = make(map[uint64][]machine.Delta)
+	o.waiting = make(map[uint64]*unsettled)
 }
 
-// send takes a delta of a runner. A runner that was replaced may be in the middle of
-// its last turn: what it sends is dropped, or goes when the next runner sends.
+// send takes a delta of a runner. One whose epoch is over may still be in its
+// last turn: what it says then is worth nothing.
 func (o *outbox) send(d *runner.Delta) {
 	md := machine.Delta{Consumer: d.Consumer, Epoch: d.Epoch, Ticket: d.Ticket, Ops: d.Ops}
 	o.mu.Lock()
-	if list := o.waiting[d.Consumer]; len(list) > 0 && list[0].Epoch != d.Epoch {
-		if list[0].Epoch > d.Epoch {
-			o.mu.Unlock()
-			return
-		}
-		delete(o.waiting, d.Consumer)
+	u := o.waiting[d.Consumer]
+	if u != nil && u.epoch > d.Epoch {
+		o.mu.Unlock()
+		return
 	}
-	o.waiting[d.Consumer] = append(o.waiting[d.Consumer], md)
+	if u == nil || u.epoch < d.Epoch {
+		u = &unsettled{epoch: d.Epoch, moved: o.s.node.cfg.Clock.Now()}
+		o.waiting[d.Consumer] = u
+	}
+	u.list = append(u.list, md)
 	o.unsent = append(o.unsent, md)
-	wake := !o.queued
-	o.queued = true
+	wake := o.queueLocked()
 	o.mu.Unlock()
 	if wake {
 		o.s.node.flushSoon(o.s)
 	}
 }
 
+// queueLocked tells whether a flush has to be asked for.
+func (o *outbox) queueLocked() bool {
+	wake := len(o.unsent) > 0 && !o.queued
+	o.queued = o.queued || wake
+	return wake
+}
+
 // flush sends what is unsent to the leader, if there is one.
 func (o *outbox) flush() {
+	o.sending.Lock()
+	defer o.sending.Unlock()
 	lead := o.s.lead.Load()
 	o.mu.Lock()
 	o.queued = false
@@ -68,57 +88,65 @@ func (o *outbox) flush() {
 	}
 	list := o.unsent
 	o.unsent = nil
-	o.moved = o.s.node.cfg.Clock.Now()
 	o.mu.Unlock()
 	o.s.node.watchOutbox(o.s)
 	if lead.Self {
 		o.s.deltas.add(list)
 		return
 	}
-	frame := binary.AppendUvarint(nil, uint64(o.s.id))
-	for _, d := range list {
-		frame = machine.AppendDelta(frame, d)
+	for len(list) > 0 {
+		frame := binary.AppendUvarint(nil, uint64(o.s.id))
+		for len(list) > 0 && len(frame) < maxDeltaFrame {
+			frame, list = machine.AppendDelta(frame, list[0]), list[1:]
+		}
+		// A frame that is lost is made good by the resend.
+		_ = o.s.node.cfg.Links.SendRequest(lead.LeaderNode, frameDeltas, frame)
 	}
-	// A frame that is lost is made good by the resend.
-	_ = o.s.node.cfg.Links.SendRequest(lead.LeaderNode, frameDeltas, frame)
 }
+
+// maxDeltaFrame bounds one frame of deltas, but for the last delta in it.
+const maxDeltaFrame = 1 << 20
 
 // settled takes the verdict on a delta, as it was applied on this replica.
 func (o *outbox) settled(d machine.DeltaResult) {
 	o.mu.Lock()
-	list := o.waiting[d.ID]
-	if len(list) == 0 || list[0].Epoch != d.Epoch {
-		if d.Verdict == consumer.Stale {
-			o.dropLocked(d.ID, d.Epoch)
-		}
+	u := o.waiting[d.ID]
+	if u == nil || u.epoch != d.Epoch {
 		o.mu.Unlock()
 		return
 	}
-	o.moved = o.s.node.cfg.Clock.Now()
 	var done uint64
-	for len(list) > 0 && list[0].Ticket <= d.Ticket && (d.Verdict == consumer.Applied || d.Verdict == consumer.Repeated) {
-		done = list[0].Ticket
-		list = list[1:]
-	}
-	if len(list) == 0 || d.Verdict == consumer.Stale {
+	wake := false
+	switch d.Verdict {
+	case consumer.Stale:
 		delete(o.waiting, d.ID)
-	} else {
-		o.waiting[d.ID] = list
+	case consumer.Premature:
+		if d.Ticket > u.repeated {
+			o.repeatLocked(u)
+			wake = o.queueLocked()
+		}
+	default:
+		for len(u.list) > 0 && u.list[0].Ticket <= d.Ticket {
+			done, u.moved = u.list[0].Ticket, o.s.node.cfg.Clock.Now()
+			u.list = u.list[1:]
+		}
+		if len(u.list) == 0 {
+			delete(o.waiting, d.ID)
+		}
 	}
 	o.mu.Unlock()
-	if d.Verdict == consumer.Premature {
-		o.resend()
+	if wake {
+		o.s.node.flushSoon(o.s)
 	}
 	if r := o.s.runner(d.ID); r != nil && done > 0 {
 		r.Committed(done)
 	}
 }
 
-// dropLocked forgets deltas of an epoch that is over. The caller holds mu.
-func (o *outbox) dropLocked(id, epoch uint64) {
-	if list := o.waiting[id]; len(list) > 0 && list[0].Epoch == epoch {
-		delete(o.waiting, id)
-	}
+// repeatLocked puts all of u among the unsent again.
+func (o *outbox) repeatLocked(u *unsettled) {
+	o.unsent = append(o.unsent, u.list...)
+	u.repeated, u.moved = u.list[len(u.list)-1].Ticket, o.s.node.cfg.Clock.Now()
 }
 
 // forget drops what a consumer's runner had under way, as it is no more.
@@ -129,26 +157,41 @@ func (o *outbox) forget(id uint64) {
 }
 
 // resend makes everything without a verdict go out again, in order: the leader
-// is a new one, or did not answer.
+// is a new one.
 func (o *outbox) resend() {
 	o.mu.Lock()
-	o.unsent = o.unsent[:0:0]
-	for _, list := range o.waiting {
-		o.unsent = append(o.unsent, list...)
+	o.unsent = nil
+	for _, u := range o.waiting {
+		o.repeatLocked(u)
 	}
-	wake := len(o.unsent) > 0 && !o.queued
-	o.queued = o.queued || wake
+	wake := o.queueLocked()
 	o.mu.Unlock()
 	if wake {
 		o.s.node.flushSoon(o.s)
 	}
 }
 
-// stuck tells whether deltas wait for their verdict, and since when nothing moved.
-func (o *outbox) stuck() (since time.Time, waits bool) {
+// resendLate sends the deltas of those consumers again of which nothing was heard
+// for too long.
+func (o *outbox) resendLate(now time.Time) {
+	o.mu.Lock()
+	for _, u := range o.waiting {
+		if now.Sub(u.moved) >= resendAfter {
+			o.repeatLocked(u)
+		}
+	}
+	wake := o.queueLocked()
+	o.mu.Unlock()
+	if wake {
+		o.s.node.flushSoon(o.s)
+	}
+}
+
+// waits tells whether deltas wait for their verdict.
+func (o *outbox) waits() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.moved, len(o.waiting) > 0
+	return len(o.waiting) > 0
 }
 
 // deltaQueue gathers deltas of all nodes' runners into commands while this

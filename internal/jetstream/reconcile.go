@@ -158,6 +158,7 @@ func (n *Node) removeStream(s *Stream) {
 	if err := n.host.Remove(s.id); err != nil {
 		n.cfg.Logger.Errorf("Remove the group of stream %s > %s: %v", s.account, s.name, err)
 	}
+	s.over()
 	if err := n.db(s.memory).Remove(s.id, s.replica); err != nil {
 		n.cfg.Logger.Errorf("Remove the store of stream %s > %s: %v", s.account, s.name, err)
 	}
@@ -189,7 +190,7 @@ func (n *Node) reconcile(s *Stream) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.again = true
-	if d.busy || n.ctx.Err() != nil {
+	if d.busy || d.over || n.ctx.Err() != nil {
 		return
 	}
 	d.busy = true
@@ -199,7 +200,7 @@ func (n *Node) reconcile(s *Stream) {
 func (n *Node) reconcileLoop(s *Stream) {
 	for {
 		s.duty.mu.Lock()
-		if !s.duty.again || n.ctx.Err() != nil {
+		if !s.duty.again || s.duty.over || n.ctx.Err() != nil {
 			s.duty.busy = false
 			s.duty.mu.Unlock()
 			return
@@ -374,7 +375,7 @@ func (s *Stream) scheduleExpiry() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	at := time.Unix(0, due)
-	if due == 0 || at.Equal(d.expire) {
+	if due == 0 || d.over || at.Equal(d.expire) {
 		return
 	}
 	d.expire = at

@@ -32,8 +32,9 @@ type Stream struct {
 	replica base.ReplicaID
 	memory  bool
 
-	store *msgstore.Store
-	group *rafthost.Group // set once, before anything runs
+	store  *msgstore.Store
+	group  *rafthost.Group // set once, before opened
+	opened chan struct{}   // closed once group is set; the group's first calls wait for it
 
 	// mu keeps Apply out while the machine is read on another goroutine.
 	mu      sync.RWMutex
@@ -69,6 +70,7 @@ type duty struct {
 	mu     sync.Mutex
 	busy   bool      // a reconcile is under way
 	again  bool      // another one is wanted
+	over   bool      // none begins any more, nor is a timer set
 	expire time.Time // for when an expiry is scheduled
 	timer  base.Timer
 }
@@ -95,6 +97,7 @@ func (n *Node) openStream(a *meta.Assignment, r base.Replica, initial []base.Rep
 		node: n, acc: acc, account: a.Account, name: a.Name, id: a.Group, replica: r.ID,
 		memory:  a.Storage() == api.MemoryStorage,
 		runners: make(map[uint64]*runner.Runner),
+		opened:  make(chan struct{}),
 	}
 	s.assignment.Store(a)
 	s.lead.Store(&rafthost.LeaderInfo{})
@@ -119,6 +122,7 @@ func (n *Node) openStream(a *meta.Assignment, r base.Replica, initial []base.Rep
 	s.group, err = n.host.Open(rafthost.GroupConfig{
 		ID: a.Group, Replica: r.ID, Members: initial, Memory: s.memory, Machine: s, Campaign: campaign,
 	})
+	close(s.opened)
 	if err != nil {
 		return nil, fmt.Errorf("open group of stream %s: %w", a.Name, err)
 	}
@@ -241,11 +245,14 @@ func (s *Stream) Restore(index uint64, r io.Reader) error {
 
 // LeaderChange notes who leads and sets the reconciler to work.
 func (s *Stream) LeaderChange(l rafthost.LeaderInfo) {
+	<-s.opened
 	before := s.lead.Swap(&l)
 	if before.Leader != l.Leader || before.Term != l.Term {
 		s.leadSince.Store(s.node.cfg.Clock.Now().UnixNano())
 	}
-	if before.Self && !l.Self {
+	if before.Self && (!l.Self || before.Term != l.Term) {
+		// What was under way in another term may be lost, even if this replica was
+		// elected again at once.
 		s.ingest.stop()
 		s.requests.fail(s.node.cfg.Clock.Now(), errLostLeadership)
 		s.deltas.clear()
@@ -261,6 +268,7 @@ func (s *Stream) LeaderChange(l rafthost.LeaderInfo) {
 
 // MembersChange notes the group's members.
 func (s *Stream) MembersChange(voters, learners []base.Replica) {
+	<-s.opened
 	s.members.Store(&members{voters: voters, learners: learners})
 	s.node.reconcile(s)
 }
@@ -270,8 +278,8 @@ func (s *Stream) MembersChange(voters, learners []base.Replica) {
 func (s *Stream) Stopped(err error) {
 	s.failure.Store(&err)
 	s.node.cfg.Logger.Errorf("JetStream replica of %s > %s stopped: %v", s.account, s.name, err)
-	s.ingest.stop()
 	s.stopRunners(runner.CloseSilent)
+	s.over()
 	s.node.replicaFailed(s, err)
 }
 
@@ -291,12 +299,22 @@ func (s *Stream) close(reason runner.CloseReason) {
 	s.ingest.stop()
 	s.stopRunners(reason)
 	s.duty.stop()
-	s.requests.fail(s.node.cfg.Clock.Now().Add(time.Hour), errLostLeadership)
+}
+
+// over leaves nothing behind of a group that calls no more: a replica that was
+// leading leads no longer, and nobody waits for it.
+func (s *Stream) over() {
+	s.lead.Store(&rafthost.LeaderInfo{Term: s.lead.Load().Term})
+	s.ingest.stop()
+	s.duty.stop()
+	s.deltas.clear()
+	s.requests.fail(s.node.cfg.Clock.Now(), errLostLeadership)
 }
 
 func (d *duty) stop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.over = true
 	if d.timer != nil {
 		d.timer.Stop()
 	}

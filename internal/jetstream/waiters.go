@@ -54,12 +54,12 @@ func (w *waiters[R]) take(seq uint64) func(R, error) {
 	return d
 }
 
-// fail ends all waiters that began before a time.
-func (w *waiters[R]) fail(before time.Time, err error) {
+// fail ends all waiters that began up to now.
+func (w *waiters[R]) fail(now time.Time, err error) {
 	var ended []func(R, error)
 	w.mu.Lock()
 	for seq, x := range w.wait {
-		if x.since.Before(before) {
+		if !x.since.After(now) {
 			ended = append(ended, x.done)
 			delete(w.wait, seq)
 		}
