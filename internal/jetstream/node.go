@@ -55,6 +55,9 @@ type Config struct {
 	TickInterval time.Duration
 	// LogSegment is the size of the Raft log's files in bytes; 0 is its default.
 	LogSegment int64
+	// LogTail is how many entries stay in the log behind what is durable, for
+	// replicas that lag; 0 is the Raft host's default.
+	LogTail uint64
 	// CheckpointInterval bounds how much log is replayed after a crash; 0: 30 s.
 	CheckpointInterval time.Duration
 }
@@ -184,7 +187,7 @@ func (n *Node) openHost() (err error) {
 	n.host, err = rafthost.New(rafthost.Options{
 		Node: n.cfg.Identity.Node, FileLog: n.fileLog, MemLog: n.memLog,
 		Transport: raftTransport{n.cfg.Links}, Clock: n.cfg.Clock, Logger: n.cfg.Logger,
-		TickInterval: n.cfg.TickInterval,
+		TickInterval: n.cfg.TickInterval, TailEntries: n.cfg.LogTail,
 	})
 	return err
 }
