@@ -12,6 +12,7 @@ import (
 	"weir/internal/meta"
 	"weir/internal/msg"
 	"weir/internal/rafthost"
+	"weir/internal/subject"
 )
 
 // Info describes the stream as of now.
@@ -103,24 +104,32 @@ func (s *Stream) ConsumerInfo(name string) *api.ConsumerInfo {
 	info := &api.ConsumerInfo{Stream: s.name, Name: name}
 	now := s.node.cfg.Clock.Now().UTC()
 	info.Timestamp = now
-	var c *consumer.Consumer
 	var runsOn base.ReplicaID
-	var id, next uint64
+	var id, next, bound uint64
+	var filter subject.Filter
 	s.View(func(m *machine.Machine) {
-		if c = m.Consumer(name); c == nil {
+		c := m.Consumer(name)
+		if c == nil {
 			return
 		}
-		id, runsOn, next = c.ID, c.Runner, c.Delivered.Stream+1
+		id, runsOn, next, bound, filter = c.ID, c.Runner, c.Delivered.Stream+1, c.LastPerSubject, c.Filter
 		s.fillConsumer(info, c, now)
 	})
-	if c == nil {
+	if id == 0 {
 		return nil
 	}
 	if r := s.runner(id); r != nil {
 		st := r.Status()
 		info.NumWaiting, info.PushBound = st.Waiting, st.PushBound
+		for _, group := range info.Config.PriorityGroups {
+			state := api.PriorityGroupState{Group: group}
+			if st.Pinned.Group == group {
+				state.PinnedClientID, state.PinnedTS = st.Pinned.ID, st.Pinned.Since.UTC()
+			}
+			info.PriorityGroups = append(info.PriorityGroups, state)
+		}
 	}
-	if n, err := s.pendingFrom(c, next); err == nil {
+	if n, err := s.pendingFrom(filter, bound, next); err == nil {
 		info.NumPending = n
 	}
 	info.Cluster = s.clusterInfo(runsOn, info.Created)
@@ -169,15 +178,15 @@ func optionalTime(ns int64) *time.Time {
 	return &t
 }
 
-// pendingFrom counts what a consumer has still to be given from a sequence on.
-func (s *Stream) pendingFrom(c *consumer.Consumer, next uint64) (uint64, error) {
+// pendingFrom counts what a consumer has still to be given from a sequence on. Up
+// to bound those are the last messages of their subjects.
+func (s *Stream) pendingFrom(filter subject.Filter, bound, next uint64) (uint64, error) {
 	r := s.store.Reader()
-	bound := c.LastPerSubject
-	n, err := r.NumPending(max(next, bound+1), c.Filter)
+	n, err := r.NumPending(max(next, bound+1), filter)
 	if err != nil || next > bound {
 		return n, err
 	}
-	err = r.AllLast(c.Filter, bound, func(_ string, seq uint64) bool {
+	err = r.AllLast(filter, bound, func(_ string, seq uint64) bool {
 		if seq >= next {
 			n++
 		}

@@ -56,13 +56,26 @@ func (w *watchList) addOrigin(id base.GroupID, o pendingOrigin) {
 	w.origins[id] = append(w.origins[id], o)
 }
 
-// takeOrigins removes and returns the requests of a group that still wait at now.
-func (w *watchList) takeOrigins(id base.GroupID, now time.Time) []pendingOrigin {
+// takeOrigins removes and returns the requests of a group that an assignment up to
+// revision fulfils and that still wait at now.
+func (w *watchList) takeOrigins(id base.GroupID, revision uint64, now time.Time) (due []pendingOrigin) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	list := w.origins[id]
-	delete(w.origins, id)
-	return slices.DeleteFunc(list, func(o pendingOrigin) bool { return now.Sub(o.since) > originTime })
+	var later []pendingOrigin
+	for _, o := range w.origins[id] {
+		switch {
+		case o.revision > revision:
+			later = append(later, o)
+		case now.Sub(o.since) <= originTime:
+			due = append(due, o)
+		}
+	}
+	if len(later) > 0 {
+		w.origins[id] = later
+	} else {
+		delete(w.origins, id)
+	}
+	return due
 }
 
 // dropOrigins forgets requests whose time is over.

@@ -39,7 +39,7 @@ type metaGroup struct {
 	// applied up to there happened in an earlier life.
 	replayed uint64
 	written  uint64 // index of the image in the store; checkpoints only
-	busy     atomic.Bool
+	wanted   atomic.Int32 // how often tendMeta was asked since it last ended
 }
 
 var _ rafthost.Machine = (*metaGroup)(nil)
@@ -278,12 +278,16 @@ func (n *Node) handleJoin(ctx context.Context, from base.NodeID, body []byte) ([
 // the nodes that the state names.
 func (n *Node) tendMeta() {
 	g := n.meta.Load()
-	if g == nil || !g.leads() || !g.busy.CompareAndSwap(false, true) {
+	if g == nil || !g.leads() || g.wanted.Add(1) > 1 {
 		return
 	}
 	n.spawn(func() {
-		defer g.busy.Store(false)
-		g.tend()
+		for seen := int32(1); ; seen = g.wanted.Load() {
+			g.tend()
+			if g.wanted.CompareAndSwap(seen, 0) { // nobody asked since
+				return
+			}
+		}
 	})
 }
 

@@ -92,12 +92,12 @@ type Node struct {
 	streams map[streamKey]*Stream
 	groups  map[base.GroupID]*Stream
 	peers   map[base.NodeID]Peer
-	dirty   map[*Stream]struct{} // to be reconciled
 	sick    error                // why the node is unhealthy
 
 	flushes   chan *Stream
 	kick      chan struct{} // assignments changed
 	rng       lockedRand
+	losing    atomic.Bool // lost replicas are being reported
 	watching  watchList
 	locations locations
 
@@ -126,7 +126,6 @@ func New(cfg Config) (*Node, error) {
 		streams: make(map[streamKey]*Stream),
 		groups:  make(map[base.GroupID]*Stream),
 		peers:   make(map[base.NodeID]Peer),
-		dirty:   make(map[*Stream]struct{}),
 		flushes: make(chan *Stream, 4096),
 		kick:    make(chan struct{}, 1),
 		calls:   newCaller(cfg.Links),

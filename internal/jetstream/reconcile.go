@@ -33,7 +33,9 @@ func (n *Node) metaApplied(g *metaGroup, e meta.Effects) {
 // rememberOrigin keeps who waits for a create or update, for the stream's leader
 // to answer. The stream may not be open yet, so it is kept by group.
 func (n *Node) rememberOrigin(c meta.Change) {
-	n.watching.addOrigin(c.After.Group, pendingOrigin{created: c.Kind == meta.Created, origin: *c.Request, since: n.cfg.Clock.Now()})
+	n.watching.addOrigin(c.After.Group, pendingOrigin{
+		created: c.Kind == meta.Created, origin: *c.Request, revision: c.After.Revision, since: n.cfg.Clock.Now(),
+	})
 }
 
 // assignmentsChanged makes the assignment loop compare what this node runs with
@@ -73,10 +75,14 @@ func (n *Node) assign() {
 	var lost []meta.LostReplica
 	for _, a := range wanted {
 		r, _, ok := a.ReplicaOn(n.cfg.Identity.Node)
-		if !ok || a.Unsupported(apiLevel) != "" {
+		if !ok {
 			continue
 		}
 		seen[a.Group] = true
+		if a.Unsupported(apiLevel) != "" {
+			n.shelveStream(a.Group)
+			continue
+		}
 		if id := (meta.LostReplica{Group: a.Group, Replica: r.ID}); n.watching.isEarlier(id) {
 			lost = append(lost, id)
 			continue
@@ -88,9 +94,34 @@ func (n *Node) assign() {
 			n.removeStream(s)
 		}
 	}
-	if len(lost) > 0 {
-		n.reportLost(lost)
+	if len(lost) > 0 && n.losing.CompareAndSwap(false, true) {
+		n.reportLost(lost, func() { n.losing.Store(false) })
 	}
+}
+
+// shelveStream closes a replica that this version can not run, as an update asks
+// for what only a newer one knows. What it holds stays.
+func (n *Node) shelveStream(id base.GroupID) {
+	s := n.streamByGroup(id)
+	if s == nil {
+		return
+	}
+	n.dropStream(s)
+	s.close(runner.CloseLeadership)
+	if err := n.host.Close(s.id); err != nil {
+		n.cfg.Logger.Errorf("Close the group of stream %s > %s: %v", s.account, s.name, err)
+	}
+	s.over()
+}
+
+// dropStream makes a replica unknown on this node.
+func (n *Node) dropStream(s *Stream) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if key := (streamKey{s.account, s.name}); n.streams[key] == s {
+		delete(n.streams, key)
+	}
+	delete(n.groups, s.id)
 }
 
 // noteEarlier notes that this node may have run its replica of a memory stream
@@ -140,20 +171,14 @@ func (n *Node) assignOne(a *meta.Assignment, r base.Replica) {
 func (n *Node) openFailed(a *meta.Assignment, r base.Replica, err error) {
 	n.cfg.Logger.Errorf("JetStream can not open stream %s > %s: %v", a.Account, a.Name, err)
 	if base.IsCorrupt(err) && len(a.Replicas) > 1 {
-		n.reportLost([]meta.LostReplica{{Group: a.Group, Replica: r.ID}})
+		n.reportLost([]meta.LostReplica{{Group: a.Group, Replica: r.ID}}, func() {})
 	}
 }
 
 // removeStream ends a replica that is not assigned to this node any more, and
 // deletes what it held.
 func (n *Node) removeStream(s *Stream) {
-	n.mu.Lock()
-	if key := (streamKey{s.account, s.name}); n.streams[key] == s {
-		delete(n.streams, key)
-	}
-	delete(n.groups, s.id)
-	delete(n.dirty, s)
-	n.mu.Unlock()
+	n.dropStream(s)
 	s.close(runner.CloseDeleted)
 	if err := n.host.Remove(s.id); err != nil {
 		n.cfg.Logger.Errorf("Remove the group of stream %s > %s: %v", s.account, s.name, err)
@@ -165,12 +190,15 @@ func (n *Node) removeStream(s *Stream) {
 }
 
 // reportLost tells the meta group of replicas that forgot what they knew.
-func (n *Node) reportLost(lost []meta.LostReplica) {
+func (n *Node) reportLost(lost []meta.LostReplica, done func()) {
 	n.spawn(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, proposalTimeout)
 		defer cancel()
-		if _, err := n.ProposeMeta(ctx, &meta.ReplicasLost{Lost: lost}); err != nil && n.pause(time.Second) {
-			n.assignmentsChanged() // tried again
+		_, err := n.ProposeMeta(ctx, &meta.ReplicasLost{Lost: lost})
+		again := err != nil && n.pause(time.Second)
+		done()
+		if again {
+			n.assignmentsChanged()
 		}
 	})
 }
@@ -181,7 +209,7 @@ func (n *Node) replicaFailed(s *Stream, err error) {
 	if !base.IsCorrupt(err) || len(s.Assignment().Replicas) < 2 {
 		return
 	}
-	n.reportLost([]meta.LostReplica{{Group: s.id, Replica: s.replica}})
+	n.reportLost([]meta.LostReplica{{Group: s.id, Replica: s.replica}}, func() {})
 }
 
 // reconcile makes a stream's leader compare what is with what should be, soon.
@@ -231,7 +259,7 @@ func (s *Stream) reconcile() (done bool, err error) {
 	if err := s.putConfig(ctx, a); err != nil {
 		return false, err
 	}
-	if err := s.openForBusiness(); err != nil {
+	if err := s.openForBusiness(a); err != nil {
 		return false, err
 	}
 	if err := s.appointRunners(); err != nil {
@@ -265,7 +293,7 @@ func (s *Stream) putConfig(ctx context.Context, a *meta.Assignment) error {
 }
 
 // openForBusiness takes messages, and answers those who asked for the stream.
-func (s *Stream) openForBusiness() error {
+func (s *Stream) openForBusiness(a *meta.Assignment) error {
 	var subjects []string
 	s.View(func(m *machine.Machine) { subjects = m.Stream().Config().Subjects })
 	if err := s.ingest.start(subjects); err != nil {
@@ -275,7 +303,7 @@ func (s *Stream) openForBusiness() error {
 		s.ingest.stop()
 		return nil
 	}
-	for _, o := range s.node.watching.takeOrigins(s.id, s.node.cfg.Clock.Now()) {
+	for _, o := range s.node.watching.takeOrigins(s.id, a.Revision, s.node.cfg.Clock.Now()) {
 		s.node.cfg.Events.StreamReady(s, o.origin, o.created)
 	}
 	s.scheduleExpiry()

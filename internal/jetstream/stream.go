@@ -79,7 +79,9 @@ type duty struct {
 type pendingOrigin struct {
 	created bool
 	origin  meta.Origin
-	since   time.Time
+	// revision is the assignment's with which the request is fulfilled.
+	revision uint64
+	since    time.Time
 }
 
 var _ rafthost.Machine = (*Stream)(nil)

@@ -9,8 +9,8 @@ import (
 	"weir/internal/machine"
 )
 
-// consumerUnpin answers $JS.API.CONSUMER.UNPIN.<stream>.<consumer>. Consumers with
-// pinned clients are not served yet, so that it only fails: 10160 for a group
+// consumerUnpin answers $JS.API.CONSUMER.UNPIN.<stream>.<consumer> where the
+// consumer runs: the pinned client of a group loses its pin. 10160 for a group
 // that the consumer does not have.
 func (c *call) consumerUnpin() {
 	var req api.ConsumerUnpinRequest
@@ -35,6 +35,9 @@ func (c *call) consumerUnpin() {
 	case !grouped:
 		c.fail(apierr.JSConsumerInvalidPriorityGroupErr)
 	default:
-		c.fail(apierr.JSStreamGeneralErrorF("unpinning clients is not supported yet"))
+		if r := st.Runner(c.consumer()); r != nil {
+			r.Unpin(req.Group)
+		}
+		c.answer(api.ConsumerUnpinResponse{Response: c.response()})
 	}
 }

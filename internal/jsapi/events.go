@@ -204,6 +204,16 @@ func (s *Service) RunnerEvent(st *jetstream.Stream, consumer string, e runner.Ev
 			Advisory: s.newAdvisory(api.ConsumerAckMetricType), Stream: st.Name(), Consumer: consumer, Domain: s.cfg.Domain,
 			ConsumerSeq: e.Consumer, StreamSeq: e.Stream, Deliveries: e.Deliveries, Delay: time.Duration(e.Delay),
 		})
+	case runner.EventPinned:
+		s.advise(acc, "CONSUMER.PINNED"+tail, &api.ConsumerGroupPinned{
+			Advisory: s.newAdvisory(api.ConsumerGroupPinnedAdvisoryType), Stream: st.Name(), Consumer: consumer, Domain: s.cfg.Domain,
+			Group: e.Group, PinnedID: e.PinID,
+		})
+	case runner.EventUnpinned:
+		s.advise(acc, "CONSUMER.UNPINNED"+tail, &api.ConsumerGroupUnpinned{
+			Advisory: s.newAdvisory(api.ConsumerGroupUnpinnedAdvisoryType), Stream: st.Name(), Consumer: consumer, Domain: s.cfg.Domain,
+			Group: e.Group, Reason: e.Reason,
+		})
 	}
 }
 

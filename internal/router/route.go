@@ -176,6 +176,6 @@ func (r *Router) routeWithPeers(sp *space, local *subject.Result[*Sub], from *So
 	return delivered
 }
 
-func hasGroup(result *subject.Result[*Sub], name string) bool {
-	return slices.ContainsFunc(result.Queues, func(g subject.QueueGroup[*Sub]) bool { return g.Name == name })
+func hasGroup[T comparable](result *subject.Result[T], name string) bool {
+	return slices.ContainsFunc(result.Queues, func(g subject.QueueGroup[T]) bool { return g.Name == name })
 }

@@ -119,6 +119,13 @@ func (r *Router) HasInterest(acc *account.Account, literal string) bool {
 	return s.local.HasInterest(literal) || s.remote.HasInterest(literal)
 }
 
+// HasGroup tells whether a queue group has a member for the literal subject, here
+// or on a peer.
+func (r *Router) HasGroup(acc *account.Account, literal, queue string) bool {
+	s := r.space(acc)
+	return hasGroup(s.local.Match(literal), queue) || hasGroup(s.remote.Match(literal), queue)
+}
+
 // NumSubscriptions is the number of subscriptions on this node, internal ones
 // included.
 func (r *Router) NumSubscriptions() int {

@@ -303,3 +303,23 @@ func BenchmarkPublish(b *testing.B) {
 		r.Publish(a, from, m)
 	}
 }
+
+func TestHasGroup(t *testing.T) {
+	r := New(1)
+	acc := account.New("A")
+	nop := func(*Sub, Source, *Msg) {}
+	plain, err := r.Subscribe(acc, "a", "", nop, SubOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.HasGroup(acc, "a", "g") {
+		t.Error("a plain subscription counts as a member of a group")
+	}
+	if _, err := r.Subscribe(acc, "*", "g", nop, SubOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.Unsubscribe(plain)
+	if !r.HasGroup(acc, "a", "g") || r.HasGroup(acc, "a", "h") || r.HasGroup(acc, "a.b", "g") {
+		t.Error("the group is not found by its subject and name")
+	}
+}
