@@ -38,11 +38,7 @@ const comebackPause = 200 * time.Millisecond
 
 // open looks at what earlier lives left. It runs before the group is opened.
 func (b *comeback) open(s *Stream) (err error) {
-	log := s.node.fileLog
-	if s.memory {
-		log = s.node.memLog
-	}
-	g := log.Group(s.id, s.replica)
+	g := s.node.log(s.memory).Group(s.id, s.replica)
 	if b.foundIndex, err = g.LastIndex(); err != nil {
 		return err
 	}
@@ -86,7 +82,8 @@ func (b *comeback) pursue(s *Stream) {
 	for {
 		b.mu.Lock()
 		goal := b.needed
-		if b.asked == goal || s.isClosed() {
+		// A leader that appears later begins another pursuit.
+		if b.asked == goal || s.isClosed() || s.lead.Load().Leader == 0 {
 			b.seeking = false
 			b.mu.Unlock()
 			return

@@ -38,7 +38,7 @@ type metaGroup struct {
 	// replayed is the last index that the log held when the node started: what is
 	// applied up to there happened in an earlier life.
 	replayed uint64
-	written  uint64 // index of the image in the store; checkpoints only
+	written  uint64       // index of the image in the store; checkpoints only
 	wanted   atomic.Int32 // how often tendMeta was asked since it last ended
 }
 

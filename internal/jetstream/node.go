@@ -92,7 +92,7 @@ type Node struct {
 	streams map[streamKey]*Stream
 	groups  map[base.GroupID]*Stream
 	peers   map[base.NodeID]Peer
-	sick    error                // why the node is unhealthy
+	sick    error // why the node is unhealthy
 
 	flushes   chan *Stream
 	kick      chan struct{} // assignments changed
@@ -343,6 +343,14 @@ func (n *Node) db(memory bool) *msgstore.DB {
 		return n.memDB
 	}
 	return n.fileDB
+}
+
+// log is where a stream's group has its log.
+func (n *Node) log(memory bool) *raftlog.Log {
+	if memory {
+		return n.memLog
+	}
+	return n.fileLog
 }
 
 func (n *Node) unhealthy(err error) {

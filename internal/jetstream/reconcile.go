@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"weir/internal/consumer"
 	"weir/internal/machine"
 	"weir/internal/meta"
+	"weir/internal/raftlog"
 	"weir/internal/runner"
 )
 
@@ -169,6 +171,9 @@ func (n *Node) assignOne(a *meta.Assignment, r base.Replica) {
 // replaced by a fresh one, which its peers fill; what it holds stays on disk until
 // then, and the last replica of a stream stays for an operator to look at.
 func (n *Node) openFailed(a *meta.Assignment, r base.Replica, err error) {
+	if errors.Is(err, raftlog.ErrRemoved) {
+		return // the meta log is being replayed: this replica's end is yet to come
+	}
 	n.cfg.Logger.Errorf("JetStream can not open stream %s > %s: %v", a.Account, a.Name, err)
 	if base.IsCorrupt(err) && len(a.Replicas) > 1 {
 		n.reportLost([]meta.LostReplica{{Group: a.Group, Replica: r.ID}}, func() {})
@@ -189,17 +194,19 @@ func (n *Node) removeStream(s *Stream) {
 	}
 }
 
-// reportLost tells the meta group of replicas that forgot what they knew.
+// reportLost tells the meta group of replicas that forgot what they knew, and has
+// the assignments looked at again after done.
 func (n *Node) reportLost(lost []meta.LostReplica, done func()) {
 	n.spawn(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, proposalTimeout)
 		defer cancel()
-		_, err := n.ProposeMeta(ctx, &meta.ReplicasLost{Lost: lost})
-		again := err != nil && n.pause(time.Second)
-		done()
-		if again {
-			n.assignmentsChanged()
+		wait := membershipPause // until this node has applied it, usually
+		if _, err := n.ProposeMeta(ctx, &meta.ReplicasLost{Lost: lost}); err != nil {
+			wait = time.Second
 		}
+		n.pause(wait)
+		done()
+		n.assignmentsChanged()
 	})
 }
 

@@ -91,6 +91,9 @@ func (n *Node) openStream(a *meta.Assignment, r base.Replica, initial []base.Rep
 	if a.Storage() != api.MemoryStorage && n.fileLog.LostUnknown() && !n.logKnows(a.Group, r.ID) {
 		return nil, base.Corruptf("the log was damaged where it may have held replica %s", r)
 	}
+	if err := n.log(a.Storage() == api.MemoryStorage).Group(a.Group, r.ID).Err(); err != nil {
+		return nil, err // before a store is made for it
+	}
 	acc := n.cfg.Accounts.Account(a.Account)
 	if acc == nil {
 		return nil, fmt.Errorf("account %q is not configured", a.Account)
