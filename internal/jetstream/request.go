@@ -244,6 +244,7 @@ func (n *Node) PeerDown(node base.NodeID) {
 	n.mu.Lock()
 	delete(n.peers, node)
 	n.mu.Unlock()
+	n.lostNode(node)
 	n.host.PeerDown(node)
 	n.linksChanged()
 }

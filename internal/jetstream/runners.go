@@ -38,11 +38,11 @@ func (s *Stream) runnerEnv() *runner.Env {
 	}
 }
 
-// live tells whether this replica hears from its group: otherwise its runners
-// must not deliver, as others may have been appointed.
+// live tells whether this replica hears from its group, and has caught up with it:
+// otherwise its runners must not deliver, as others may have been appointed.
 func (s *Stream) live() bool {
 	l := s.lead.Load()
-	return l.Leader != 0 && (l.Self || s.node.linked(l.LeaderNode))
+	return l.Leader != 0 && (l.Self || s.node.linked(l.LeaderNode)) && s.contact.isSure()
 }
 
 // readStore is the read side of the store as runners want it.
@@ -85,6 +85,7 @@ func (s *Stream) countRunners() {
 // state. It is called on the apply worker, so the consumer does not change
 // meanwhile. A runner begins only with its appointment; see comeback.
 func (s *Stream) syncRunner(change consumerChange) {
+	defer s.contact.seek(s)
 	s.runMu.Lock()
 	defer s.runMu.Unlock()
 	c := change.Consumer

@@ -56,6 +56,7 @@ type Stream struct {
 	runMu    sync.Mutex
 	runners  map[uint64]*runner.Runner // by consumer ID
 	comeback comeback
+	contact  contact
 	env      *runner.Env
 	closed   bool
 
@@ -253,6 +254,7 @@ func (s *Stream) LeaderChange(l rafthost.LeaderInfo) {
 	<-s.opened
 	before := s.lead.Swap(&l)
 	if before.Leader != l.Leader || before.Term != l.Term {
+		s.contact.lose(s)
 		s.leadSince.Store(s.node.cfg.Clock.Now().UnixNano())
 	}
 	if before.Self && (!l.Self || before.Term != l.Term) {
