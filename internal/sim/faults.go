@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"time"
 
+	"weir/internal/base"
 	"weir/internal/machine"
+	"weir/internal/meta"
 )
 
 // fault makes something go wrong, or right again. More nodes than a minority may
@@ -29,6 +31,8 @@ func (w *world) fault() {
 				x.crash(true, w.rand.IntN(100))
 			}
 		}
+	case p < 19:
+		w.wipe(n)
 	case p < 27:
 		w.partition(n)
 	case p < 35:
@@ -46,6 +50,47 @@ func (w *world) crash(n *node) {
 	power, percent := w.chance(50), []int{0, 0, 50}[w.rand.IntN(3)]
 	w.logf("crash %s, power lost: %t, %d%% of what was unsynced survives", n.name, power, percent)
 	n.crash(power, percent)
+}
+
+// wipe takes a node's disk away, once in a run, when all replicas are well: what the
+// node held is then still on a majority.
+func (w *world) wipe(n *node) {
+	if w.wiped || !w.well() {
+		return
+	}
+	w.logf("wipe %s", n.name)
+	w.wiped = true
+	n.crash(true, 0)
+	n.disk = newDisk(w.newRand())
+}
+
+// well tells that all nodes are up and their replicas have applied the same.
+func (w *world) well() bool {
+	w.options.Wait()
+	groups := map[base.GroupID]uint64{}
+	for _, n := range w.nodes {
+		if !n.up() || n.life.host.clock.paused() {
+			return false
+		}
+		var applied uint64
+		n.life.js.View(func(s *meta.State) { applied = s.Applied() })
+		if !same(groups, base.MetaGroup, applied) {
+			return false
+		}
+		if s := n.life.stream(); s != nil && !same(groups, s.Group().ID(), s.Applied()) {
+			return false
+		}
+	}
+	return true
+}
+
+// same notes how far a group has applied, and tells whether others have as far.
+func same(groups map[base.GroupID]uint64, id base.GroupID, applied uint64) bool {
+	if other, ok := groups[id]; ok {
+		return other == applied
+	}
+	groups[id] = applied
+	return true
 }
 
 // partition cuts a node off from all others.
@@ -120,6 +165,9 @@ func (w *world) mend(n *node) {
 // all is.
 func (w *world) unsettled() string {
 	h := &w.history
+	if !h.made(len(h.asks)) {
+		return "not everything that was asked for is made"
+	}
 	if left := h.unacknowledged(); len(left) > 0 {
 		return fmt.Sprintf("%d publishes are not acknowledged, %s for one", len(left), left[0].id)
 	}

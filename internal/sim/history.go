@@ -32,6 +32,8 @@ type history struct {
 	consumers []*client
 	pulls     map[string]*pull
 	confirms  map[string]*confirm
+	asks      []*ask
+	asked     map[string]*ask
 	number    int
 	resumed   time.Time // when a node last was
 }
@@ -48,11 +50,10 @@ type publication struct {
 type client struct {
 	name   string
 	config api.ConsumerConfig
-	made   bool
+	made   *ask
 
 	seen      map[uint64]int       // deliveries by sequence
 	confirmed map[uint64]time.Time // when a double ack was confirmed
-	handled   map[uint64]bool      // the client is done with it
 	todo      []delivery
 }
 
@@ -78,6 +79,8 @@ type confirm struct {
 func (h *history) init(w *world) {
 	h.world = w
 	h.bySeq, h.pulls, h.confirms = map[uint64]string{}, map[string]*pull{}, map[string]*confirm{}
+	h.asked = map[string]*ask{}
+	h.prepare()
 }
 
 func (h *history) next() string {
@@ -115,6 +118,8 @@ func (h *history) heard(m *router.Msg) {
 		h.publishAnswered(parts[3], m.Payload)
 	case "pull":
 		h.pulled(parts[3], m)
+	case "api":
+		h.answered(parts[3], m.Payload)
 	case "ack":
 		h.ackConfirmed(parts[3], m)
 	}

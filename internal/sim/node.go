@@ -14,6 +14,7 @@ import (
 	"weir/internal/cluster"
 	"weir/internal/conf"
 	"weir/internal/jetstream"
+	"weir/internal/jsapi"
 	"weir/internal/router"
 )
 
@@ -35,13 +36,13 @@ type life struct {
 	router   *router.Router
 	mesh     *cluster.Mesh
 	js       *jetstream.Node
+	api      *jsapi.Service
 	log      *nodeLog
 
 	mu      sync.Mutex
 	over    bool
 	drop    float64 // of Raft frames
 	rand    *rand.Rand
-	serving requests
 }
 
 const (
@@ -79,12 +80,12 @@ func (n *node) start(skew time.Duration) error {
 		Identity: id, Name: n.name, Cluster: clustered, FS: fs, Dir: storeDir,
 		MaxMemory: 1 << 30, MaxStore: 1 << 30, Accounts: l.accounts, Router: l.router, Links: l,
 		Expected: func() int { return len(n.world.nodes) }, Clock: l.host.clock, Logger: l.log,
-		CheckpointInterval: n.world.checkpoints, LogSegment: logSegment,
+		CheckpointInterval: n.world.checkpoints, LogSegment: logSegment, LogTail: n.world.logTail,
 	})
 	if err != nil {
 		return fmt.Errorf("start %s: %w", n.name, err)
 	}
-	l.serving.init(l)
+	l.serve(clustered)
 	n.world.network.reboot(n.name)
 	if err := l.js.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", n.name, err)
@@ -152,12 +153,12 @@ func (n *node) stop() error {
 	l.host.clock.resume()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
+	l.api.Stop()
 	err := l.js.Stop(ctx)
 	l.mesh.Shutdown()
 	l.mu.Lock()
 	l.over = true
 	l.mu.Unlock()
-	l.serving.stop()
 	return err
 }
 
@@ -166,8 +167,8 @@ func (l *life) end() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	l.mesh.Shutdown()
+	l.api.Stop()
 	_ = l.js.Stop(ctx) // nothing that it does counts any more
-	l.serving.stop()
 }
 
 // isOver tells that the node died: its clients hear nothing any more.

@@ -1,17 +1,11 @@
 package sim
 
 import (
-	"context"
-	"encoding/json"
 	"time"
 
-	"weir/internal/api"
-	"weir/internal/base"
-	"weir/internal/consumer"
 	"weir/internal/jetstream"
 	"weir/internal/machine"
 	"weir/internal/meta"
-	"weir/internal/stream"
 )
 
 // Limits within which a cluster has to be live again after everything healed.
@@ -33,29 +27,19 @@ func Run(o Options) []string {
 	return w.failures()
 }
 
-// form waits for the meta group and makes the stream and its consumers.
+// form waits for the meta group. Half of the runs make the stream and the first
+// consumers before anything goes wrong, the others amid it.
 func (w *world) form() bool {
-	var leader *node
-	if !w.eventually(formTime, func() bool { leader = w.metaLeader(); return leader != nil }) {
+	if !w.eventually(formTime, func() bool { return w.metaLeader() != nil }) {
 		w.fail("no meta leader within %v", formTime)
 		return false
 	}
-	w.createStream(leader)
-	if !w.eventually(formTime, func() bool { return w.leader() != nil }) {
-		w.fail("no stream leader within %v", formTime)
-		return false
+	first := len(w.history.asks) - 1
+	if w.options.Faults && w.chance(50) {
+		return true
 	}
-	for _, c := range []api.ConsumerConfig{
-		{Durable: "all", AckWait: 3 * time.Second, MaxAckPending: 100},
-		{Durable: "some", AckWait: 2 * time.Second, FilterSubject: "s.1"},
-	} {
-		c.AckPolicy, c.DeliverPolicy, c.ReplayPolicy = api.AckExplicit, api.DeliverAll, api.ReplayInstant
-		w.history.consumers = append(w.history.consumers, &client{
-			name: c.Durable, config: c, seen: map[uint64]int{}, confirmed: map[uint64]time.Time{},
-		})
-	}
-	if !w.eventually(formTime, w.createConsumers) {
-		w.fail("consumers were not made within %v", formTime)
+	if !w.eventually(formTime, func() bool { w.history.askNext(w.someNode(), first); return w.history.made(first) }) {
+		w.fail("stream and consumers were not made within %v", formTime)
 		return false
 	}
 	return true
@@ -81,50 +65,6 @@ func (w *world) leader() (leader *node) {
 		}
 	}
 	return leader
-}
-
-func (w *world) createStream(n *node) {
-	cfg, refused := stream.Check(w.streamConfig(), stream.Limits{}, false)
-	base.Assert(refused == nil, "stream configuration: %v", refused)
-	raw, err := json.Marshal(cfg)
-	base.Assert(err == nil, "stream configuration: %v", err)
-	var nodes []base.NodeID
-	n.life.js.View(func(s *meta.State) {
-		for _, x := range s.Nodes() {
-			nodes = append(nodes, x.ID)
-		}
-	})
-	ctx, cancel := context.WithTimeout(context.Background(), formTime)
-	defer cancel()
-	r, err := n.life.js.ProposeMeta(ctx, &meta.StreamCreate{
-		Account: n.life.account().Name(), Config: raw, RaftName: "S-R3F", Cluster: clusterName, Nodes: nodes[:w.replicas],
-	})
-	if err != nil || r.Err != nil {
-		w.fail("create the stream: %v %v", err, r.Err)
-	}
-}
-
-// createConsumers makes the consumers that are not yet; true: all are.
-func (w *world) createConsumers() bool {
-	for _, c := range w.history.consumers {
-		n := w.leader()
-		if n == nil {
-			return false
-		}
-		s := n.life.stream()
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		r, err := s.Propose(ctx, &machine.ConsumerCreate{
-			Time: now().UnixNano(), Config: c.config, Limits: consumer.Limits{}, Runner: s.ChooseRunner(),
-		})
-		cancel()
-		if err == nil && r.Err != nil {
-			w.fail("create consumer %s: %v", c.name, r.Err)
-		}
-		if err != nil {
-			return false
-		}
-	}
-	return true
 }
 
 // lookEvery is how many steps are between two looks at the state.
@@ -168,6 +108,7 @@ func (w *world) step() {
 	case p < 96:
 		h.retry(n)
 		h.retryAcks(n)
+		h.askNext(n, len(h.asks)-w.rand.IntN(2))
 	default:
 		w.stepDown(n)
 	}
@@ -244,6 +185,7 @@ func (w *world) becomeLive() {
 func (w *world) settle() bool {
 	n := w.someNode()
 	h := &w.history
+	h.askNext(n, len(h.asks))
 	h.retry(n)
 	h.retryAcks(n)
 	w.pullAll()

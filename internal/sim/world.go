@@ -30,6 +30,8 @@ type world struct {
 	checkpoints time.Duration
 	background  sync.WaitGroup // ends of lives
 	replicas    int
+	logTail     uint64
+	wiped       bool // a node lost its disk
 
 	history history
 	checks  checker
@@ -43,6 +45,7 @@ func newWorld(o Options) *world {
 	w.network = newNetwork(w.newRand())
 	w.checkpoints = time.Duration(1+w.rand.IntN(8)) * time.Second
 	w.replicas = min(o.Nodes, 3)
+	w.logTail = uint64(1 + w.rand.IntN(200))
 	for i := range o.Nodes {
 		w.nodes = append(w.nodes, &node{world: w, index: i, name: fmt.Sprintf("n%d", i+1), disk: newDisk(w.newRand())})
 	}
