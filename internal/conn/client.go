@@ -235,7 +235,7 @@ func (c *client) end(reason Reason, text string) {
 			stats.slowConsumers.Add(1)
 		}
 	}
-	if text == "" && reason != ReasonServerShutdown {
+	if text == "" && reason != ReasonServerShutdown && reason != ReasonClientClosed {
 		c.out.abandon()
 		c.nc.Close()
 		c.out.signal()
@@ -262,10 +262,19 @@ func (c *client) linger(buf []byte) {
 
 // gone cleans up; the reader's last act.
 func (c *client) gone() {
-	c.out.abandon()
-	c.nc.Close()
-	c.out.signal()
+	c.mu.Lock()
+	reason := c.reason
+	c.mu.Unlock()
+	if reason == ReasonClientClosed {
+		// It may only have ended its own side: it still gets what it asked for.
+		c.out.finish()
+	} else {
+		c.out.abandon()
+		c.nc.Close()
+		c.out.signal()
+	}
 	<-c.written
+	c.nc.Close()
 	c.batch.Flush()
 	c.mu.Lock()
 	subs := c.subs

@@ -296,3 +296,23 @@ func TestInProcess(t *testing.T) {
 		t.Fatal(m)
 	}
 }
+
+// TestHalfClosed sends all that a client wants at once and ends its side.
+func TestHalfClosed(t *testing.T) {
+	h := startServer(t, conf.Default(), nil)
+	nc, err := net.Dial("tcp", h.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := nc.Write([]byte(plainConnect + "PING\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(nc)
+	if err != nil || !strings.Contains(string(got), "PONG") {
+		t.Fatalf("got %q, %v", got, err)
+	}
+}

@@ -30,6 +30,16 @@ type consumerChange struct {
 // store, then the effects.
 func (s *Stream) Apply(entries []rafthost.Entry) error {
 	<-s.opened
+	if err := s.applyAll(entries); err != nil {
+		return err
+	}
+	s.emit()
+	return nil
+}
+
+func (s *Stream) applyAll(entries []rafthost.Entry) error {
+	s.applying.Lock()
+	defer s.applying.Unlock()
 	a := &s.after
 	s.mu.Lock()
 	for i := range entries {
@@ -44,11 +54,7 @@ func (s *Stream) Apply(entries []rafthost.Entry) error {
 		s.gather(&a.effects, s.comeback.knew(e))
 	}
 	s.mu.Unlock()
-	if err := s.store.Commit(entries[len(entries)-1].Index); err != nil {
-		return err
-	}
-	s.emit()
-	return nil
+	return s.store.Commit(entries[len(entries)-1].Index)
 }
 
 func (s *Stream) gather(e *machine.Effects, known bool) {

@@ -36,6 +36,9 @@ type Stream struct {
 	group  *rafthost.Group // set once, before opened
 	opened chan struct{}   // closed once group is set; the group's first calls wait for it
 
+	// applying is held from the first change of an Apply to its commit, where
+	// machine and store stand at one index.
+	applying sync.Mutex
 	// mu keeps Apply out while the machine is read on another goroutine.
 	mu      sync.RWMutex
 	machine *machine.Machine
@@ -200,6 +203,15 @@ func (s *Stream) Propose(ctx context.Context, c machine.Command) (machine.Reply,
 	return s.requests.propose(ctx, s.node.cfg.Clock.Now(), s.group.Propose, func(seq uint64) []byte {
 		return machine.Append(nil, machine.Origin{Proposer: s.replica, Seq: seq}, c)
 	})
+}
+
+// StateHash is a hash of all that the replica holds, as of the applied index. It
+// reads everything while nothing is applied.
+func (s *Stream) StateHash() (applied, hash uint64, err error) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	hash, err = s.store.Hash()
+	return s.store.Applied(), hash ^ s.machine.Hash(), err
 }
 
 // ProposeFunc proposes a command and returns; done gets the result. It runs on

@@ -12,17 +12,19 @@ import (
 // JszOptions say how much of JetStream is shown. Consumer implies Streams,
 // Streams implies Accounts; Account shows that one.
 type JszOptions struct {
-	Account          string `json:"account,omitempty"`
-	Accounts         bool   `json:"accounts,omitempty"`
-	Streams          bool   `json:"streams,omitempty"`
-	Consumer         bool   `json:"consumer,omitempty"`
-	DirectConsumer   bool   `json:"direct_consumer,omitempty"`
-	Config           bool   `json:"config,omitempty"`
-	LeaderOnly       bool   `json:"leader_only,omitempty"`
-	Offset           int    `json:"offset,omitempty"`
-	Limit            int    `json:"limit,omitempty"`
-	RaftGroups       bool   `json:"raft,omitempty"`
-	StreamLeaderOnly bool   `json:"stream_leader_only,omitempty"`
+	Account        string `json:"account,omitempty"`
+	Accounts       bool   `json:"accounts,omitempty"`
+	Streams        bool   `json:"streams,omitempty"`
+	Consumer       bool   `json:"consumer,omitempty"`
+	DirectConsumer bool   `json:"direct_consumer,omitempty"`
+	Config         bool   `json:"config,omitempty"`
+	LeaderOnly     bool   `json:"leader_only,omitempty"`
+	Offset         int    `json:"offset,omitempty"`
+	Limit          int    `json:"limit,omitempty"`
+	RaftGroups     bool   `json:"raft,omitempty"`
+	// StateHash asks for the hash of every stream's state. It reads all of it.
+	StateHash        bool `json:"state_hash,omitempty"`
+	StreamLeaderOnly bool `json:"stream_leader_only,omitempty"`
 }
 
 // Jsz is JetStream on this server.
@@ -65,6 +67,11 @@ type StreamDetail struct {
 	Sources            []api.StreamSourceInfo `json:"sources,omitempty"`
 	RaftGroup          string                 `json:"stream_raft_group,omitempty"`
 	ConsumerRaftGroups []RaftGroupName        `json:"consumer_raft_groups,omitempty"`
+	// Applied and StateHash are Weir's own: the index of the stream's log that this
+	// replica stands at, and a hash of all that it holds. Replicas at one index have
+	// one hash.
+	Applied   uint64 `json:"applied,omitempty"`
+	StateHash string `json:"state_hash,omitempty"`
 }
 
 // RaftGroupName is the Raft group of a consumer.
@@ -78,7 +85,7 @@ func (m *Monitor) serveJsz(values url.Values) (*reply, error) {
 	opts := JszOptions{
 		Account: q.text("acc"), Accounts: q.flag("accounts"), Streams: q.flag("streams"), Consumer: q.flag("consumers"),
 		DirectConsumer: q.flag("direct-consumers"), Config: q.flag("config"), LeaderOnly: q.flag("leader-only"),
-		Offset: q.number("offset"), Limit: q.number("limit"), RaftGroups: q.flag("raft"),
+		Offset: q.number("offset"), Limit: q.number("limit"), RaftGroups: q.flag("raft"), StateHash: q.flag("state-hash"),
 		StreamLeaderOnly: q.flag("stream-leader-only"),
 	}
 	if q.err != nil {

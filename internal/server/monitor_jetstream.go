@@ -193,6 +193,11 @@ func (s *source) streamDetail(st *jetstream.Stream, opts monitor.JszOptions) *mo
 	if opts.RaftGroups && info.Cluster != nil {
 		d.RaftGroup = info.Cluster.RaftGroup
 	}
+	if opts.StateHash {
+		if applied, hash, err := st.StateHash(); err == nil {
+			d.Applied, d.StateHash = applied, fmt.Sprintf("%016x", hash)
+		}
+	}
 	if !opts.Consumer && !opts.RaftGroups {
 		return d
 	}

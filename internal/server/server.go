@@ -176,7 +176,6 @@ func (s *Server) Start() error {
 		if err := s.mesh.Start(); err != nil {
 			return fmt.Errorf("start cluster: %w", err)
 		}
-		s.log.Noticef("Listening for route connections on %s", s.mesh.Addr())
 	}
 	if err := s.system.start(); err != nil {
 		return err
@@ -184,7 +183,6 @@ func (s *Server) Start() error {
 	if err := s.clients.Start(); err != nil {
 		return err
 	}
-	s.log.Noticef("Listening for client connections on %s", s.clients.Addr())
 	if s.mesh != nil {
 		s.mesh.Announce()
 		s.updateConnectURLs()
@@ -253,7 +251,6 @@ func (s *Server) Shutdown() {
 // LameDuck takes no new clients, hands over what this server leads, and sends its
 // clients away one by one. It returns when they are gone or ctx ends.
 func (s *Server) LameDuck(ctx context.Context) {
-	s.log.Noticef("Entering lame duck mode, stop accepting new clients")
 	s.system.lameDuck()
 	if s.node != nil {
 		if err := s.node.HandOver(ctx); err != nil {
