@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -32,6 +33,8 @@ type plan struct {
 	ClusterID   string         `json:"cluster_id"`
 	Coordinator base.NodeID    `json:"coordinator"`
 	Initial     []base.Replica `json:"initial"`
+	// Names are the server names of Initial, in its order.
+	Names []string `json:"names"`
 }
 
 // joinRequest asks a member for admission.
@@ -40,6 +43,8 @@ type joinRequest struct {
 	Name    string      `json:"name"`
 	Cluster string      `json:"cluster,omitempty"`
 	Tags    []string    `json:"tags,omitempty"`
+	// Member: the node is in the group, but what the state says of it is outdated.
+	Member bool `json:"member,omitempty"`
 }
 
 // joinAnswer admits a node, or names the leader that can.
@@ -47,6 +52,7 @@ type joinAnswer struct {
 	ClusterID string         `json:"cluster_id"`
 	Replica   base.ReplicaID `json:"replica,omitempty"`
 	Initial   []base.Replica `json:"initial,omitempty"`
+	Names     []string       `json:"names,omitempty"`
 	Leader    base.NodeID    `json:"leader,omitempty"`
 }
 
@@ -85,12 +91,13 @@ func (b *bootstrap) isDecided() bool {
 
 // alone forms a meta group of one, for a server without a cluster.
 func (b *bootstrap) alone() error {
-	p := newPlan(b.id.Node, []base.NodeID{b.id.Node})
-	return b.decide(&membership{ClusterID: p.ClusterID, Replica: p.Initial[0].ID, Initial: p.Initial})
+	p := newPlan(b.id.Node, map[base.NodeID]string{b.id.Node: b.id.Name})
+	return b.decide(&membership{ClusterID: p.ClusterID, Replica: p.Initial[0].ID, Initial: p.Initial, Names: p.Names})
 }
 
 // attempt looks once for a group to join, or tries to form one.
 func (b *bootstrap) attempt(ctx context.Context) error {
+	before := b.standing()
 	hellos := b.greet(ctx)
 	for _, h := range hellos {
 		if h.Member {
@@ -102,9 +109,8 @@ func (b *bootstrap) attempt(ctx context.Context) error {
 		b.sayOnce(fmt.Sprintf("JetStream waits for the first contact with %d more of %d configured peers to form the meta group", want-len(hellos)-1, want))
 		return nil
 	}
-	if s := b.standing(); s != nil {
-		b.reconsider(s, hellos)
-		return nil
+	if before != nil || b.standing() != nil {
+		return b.reconsider(before, hellos)
 	}
 	lowest := b.id.Node
 	for _, h := range hellos {
@@ -129,40 +135,36 @@ func (b *bootstrap) greet(ctx context.Context) []hello {
 	return list
 }
 
-// reconsider takes back a promise that can not come to be any more: everybody is
-// in sight, nobody is a member, and the coordinator is not among them, so its
-// store is gone and it never decided.
-func (b *bootstrap) reconsider(s *membership, hellos []hello) {
-	if s.Coordinator == b.id.Node {
-		b.mu.Lock()
-		b.stands = nil // the coordinator may ask again, with another plan
-		b.mu.Unlock()
-		return
-	}
-	if slices.ContainsFunc(hellos, func(h hello) bool { return h.Node == s.Coordinator }) {
-		return
-	}
-	b.log.Warnf("JetStream drops its promise to a meta group whose coordinator is gone")
-	if err := b.fs.Remove(b.fs.PathJoin(b.dir, membershipFile)); err != nil {
-		b.log.Errorf("Drop meta membership: %v", err)
-		return
+// reconsider takes back the promise s, if the plan can not come to be any more.
+// s was standing before the hellos were asked for: what was promised since may be
+// of a plan that they do not know of.
+func (b *bootstrap) reconsider(s *membership, hellos []hello) error {
+	if s == nil || !s.overtaken(b.id.Node, hellos) {
+		return nil
 	}
 	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stands != s {
+		return nil
+	}
+	if err := removeDurably(b.fs, b.dir, membershipFile); err != nil {
+		return fmt.Errorf("take back the promise to a meta group: %w", err)
+	}
 	b.stands = nil
-	b.mu.Unlock()
+	return nil
 }
 
 // coordinate asks all for their promise and decides once every one has it.
 func (b *bootstrap) coordinate(ctx context.Context, hellos []hello) error {
-	nodes := []base.NodeID{b.id.Node}
+	names := map[base.NodeID]string{b.id.Node: b.id.Name}
 	for _, h := range hellos {
 		if h.Coordinator != 0 && h.Coordinator != b.id.Node {
 			return nil // promised elsewhere
 		}
-		nodes = append(nodes, h.Node)
+		names[h.Node] = h.Name
 	}
-	p := newPlan(b.id.Node, nodes)
-	m := &membership{ClusterID: p.ClusterID, Coordinator: b.id.Node, Initial: p.Initial}
+	p := newPlan(b.id.Node, names)
+	m := &membership{ClusterID: p.ClusterID, Coordinator: b.id.Node, Initial: p.Initial, Names: p.Names}
 	m.Replica = m.replicaOf(b.id.Node)
 	if err := b.write(m); err != nil {
 		return err
@@ -180,11 +182,11 @@ func (b *bootstrap) coordinate(ctx context.Context, hellos []hello) error {
 }
 
 // newPlan is a first membership of nodes, with fresh replica ids.
-func newPlan(coordinator base.NodeID, nodes []base.NodeID) plan {
-	slices.Sort(nodes)
+func newPlan(coordinator base.NodeID, names map[base.NodeID]string) plan {
 	p := plan{ClusterID: rand.Text(), Coordinator: coordinator}
-	for i, n := range nodes {
+	for i, n := range slices.Sorted(maps.Keys(names)) {
 		p.Initial = append(p.Initial, base.Replica{ID: base.ReplicaID(i + 1), Node: n})
+		p.Names = append(p.Names, names[n])
 	}
 	return p
 }
@@ -212,7 +214,7 @@ func (b *bootstrap) handlePlan(_ context.Context, from base.NodeID, body []byte)
 	if b.stands != nil && (b.stands.Decided || b.stands.Coordinator != from) {
 		return nil, errors.New("this node has given its word to another meta group")
 	}
-	m := &membership{ClusterID: p.ClusterID, Coordinator: from, Initial: p.Initial}
+	m := &membership{ClusterID: p.ClusterID, Coordinator: from, Initial: p.Initial, Names: p.Names}
 	if m.Replica = m.replicaOf(b.id.Node); m.Replica == 0 || p.Coordinator != from {
 		return nil, errors.New("the plan does not name this node")
 	}
@@ -232,7 +234,7 @@ func (b *bootstrap) admitFirst(from base.NodeID) (joinAnswer, bool) {
 		return joinAnswer{}, false
 	}
 	id := s.replicaOf(from)
-	return joinAnswer{ClusterID: s.ClusterID, Replica: id, Initial: s.Initial}, id != 0
+	return joinAnswer{ClusterID: s.ClusterID, Replica: id, Initial: s.Initial, Names: s.Names}, id != 0
 }
 
 // join asks a member, and then the leader that it names, for admission.
@@ -251,7 +253,7 @@ func (b *bootstrap) join(ctx context.Context, member base.NodeID) error {
 			return fmt.Errorf("join the meta group: %w", err)
 		}
 		if a.Replica != 0 {
-			return b.decide(&membership{ClusterID: a.ClusterID, Replica: a.Replica, Initial: a.Initial})
+			return b.decide(&membership{ClusterID: a.ClusterID, Replica: a.Replica, Initial: a.Initial, Names: a.Names})
 		}
 		if a.Leader == 0 || a.Leader == member {
 			return nil // no leader yet

@@ -127,6 +127,15 @@ func writeDurably(fs vfs.FS, dir, path string, data []byte) error {
 	return syncDir(fs, dir)
 }
 
+// removeDurably removes a file of dir, if it is there, so that it does not come
+// back after a crash.
+func removeDurably(fs vfs.FS, dir, name string) error {
+	if err := fs.Remove(fs.PathJoin(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return syncDir(fs, dir)
+}
+
 // NewNodeID draws a fresh, non-zero node identity.
 func NewNodeID() base.NodeID {
 	var b [8]byte

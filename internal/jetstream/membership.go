@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -19,7 +20,8 @@ const membershipFile = "meta.json"
 //
 //   - a first membership (a plan) is written as decided only by its coordinator,
 //     after every node named in it has durably promised itself to that plan;
-//   - a node that has promised itself neither coordinates nor promises again; and
+//   - a node that has promised itself neither coordinates nor promises to another
+//     coordinator, unless the plan is overtaken; and
 //   - everybody else becomes a member only through one who is.
 type membership struct {
 	Version int `json:"version"`
@@ -34,6 +36,44 @@ type membership struct {
 	Replica base.ReplicaID `json:"replica"`
 	// Initial are the group's first voters; empty for a node that joined later.
 	Initial []base.Replica `json:"initial,omitempty"`
+	// Names are the server names of Initial, in its order.
+	Names []string `json:"names,omitempty"`
+}
+
+// overtaken tells whether the promised plan can not come to be any more, nor has
+// come to be, by what the others said of themselves; none of them is a member.
+//
+// Its coordinator is the one to decide it, and decides its latest plan or none. If
+// the coordinator's store is gone, nobody may have heard of the decision: so
+// every other voter has to be in sight, or to have lost its store as well.
+func (m *membership) overtaken(self base.NodeID, hellos []hello) bool {
+	if m.Coordinator == self {
+		return true // nothing was decided, and the next plan will be another one
+	}
+	for _, h := range hellos {
+		if h.Node == m.Coordinator {
+			return h.Coordinator != m.Coordinator || h.ClusterID != m.ClusterID
+		}
+	}
+	for i, r := range m.Initial {
+		known := r.Node == self || slices.ContainsFunc(hellos, func(h hello) bool {
+			return h.Node == r.Node || i < len(m.Names) && h.Name == m.Names[i]
+		})
+		if !known {
+			return false
+		}
+	}
+	return true
+}
+
+// nameOf is the name of the first voter on node; empty when there is none.
+func (m *membership) nameOf(node base.NodeID) string {
+	for i, r := range m.Initial {
+		if r.Node == node && i < len(m.Names) {
+			return m.Names[i]
+		}
+	}
+	return ""
 }
 
 // replicaOf is the first voter that lives on node; 0 when none does.

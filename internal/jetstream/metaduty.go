@@ -1,8 +1,11 @@
 package jetstream
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"slices"
+	"time"
 
 	"weir/internal/base"
 	"weir/internal/meta"
@@ -17,6 +20,7 @@ func (n *Node) metaLeaderChanged(_ *metaGroup, before, now *rafthost.LeaderInfo)
 		n.cfg.Events.MetaLeader()
 		n.tendMeta()
 	case now.Leader != 0 && before.Leader != now.Leader && !now.Self:
+		n.tellSelf()
 		n.cfg.Logger.Noticef("JetStream cluster new metadata leader: %s/%s", n.nodeName(now.LeaderNode), n.cfg.Cluster)
 	}
 }
@@ -34,11 +38,13 @@ func (n *Node) metaInit(voters []base.Replica) *meta.MetaInit {
 	return cmd
 }
 
-// peerName is the name of a linked node; for one that is not, its identity stands
-// in until it joins under its name.
+// peerName is the name of one of the first nodes, as the plan or its link says.
 func (n *Node) peerName(id base.NodeID) string {
 	if id == n.cfg.Identity.Node {
 		return n.cfg.Name
+	}
+	if name := n.boot.standing().nameOf(id); name != "" {
+		return name
 	}
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -54,9 +60,37 @@ func (n *Node) selfOutdated() bool {
 	outdated := false
 	n.View(func(s *meta.State) {
 		x := s.NodeByID(n.cfg.Identity.Node)
-		outdated = x != nil && (x.Cluster != n.cfg.Cluster || !slices.Equal(x.Tags, n.cfg.Tags))
+		outdated = x != nil && !x.Removed && (x.Cluster != n.cfg.Cluster || !slices.Equal(x.Tags, n.cfg.Tags))
 	})
 	return outdated
+}
+
+// tellSelf has the meta leader correct what the state says of this node.
+func (n *Node) tellSelf() {
+	g := n.meta.Load()
+	if g == nil || g.leads() || !n.selfOutdated() || !n.telling.CompareAndSwap(false, true) {
+		return
+	}
+	n.spawn(func() {
+		defer n.telling.Store(false)
+		req := n.boot.self
+		req.Member = true
+		body, err := json.Marshal(req)
+		if err != nil {
+			return
+		}
+		for n.selfOutdated() && !g.leads() {
+			ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
+			_, err = n.calls.call(ctx, g.lead.Load().LeaderNode, methodJoin, body)
+			cancel()
+			if err != nil {
+				n.cfg.Logger.Debugf("Correct this node's entry in the meta group: %v", err)
+			}
+			if !n.pause(time.Second) {
+				return
+			}
+		}
+	})
 }
 
 func (n *Node) selfJoin() *meta.NodeJoin {

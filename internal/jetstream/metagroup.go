@@ -251,7 +251,7 @@ func (n *Node) handleJoin(ctx context.Context, from base.NodeID, body []byte) ([
 	if err := json.Unmarshal(body, &req); err != nil {
 		return nil, err
 	}
-	if a, ok := n.boot.admitFirst(from); ok {
+	if a, ok := n.boot.admitFirst(from); ok && !req.Member && n.mayBeFirst(from, a.Replica) {
 		return json.Marshal(a)
 	}
 	g := n.meta.Load()
@@ -272,6 +272,19 @@ func (n *Node) handleJoin(ctx context.Context, from base.NodeID, body []byte) ([
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	return json.Marshal(joinAnswer{ClusterID: g.state.ClusterID(), Replica: result.Node.Replica})
+}
+
+// mayBeFirst tells whether a first voter that has not heard yet that the group came
+// to be still is one, as far as this node knows: it may have been removed since.
+func (n *Node) mayBeFirst(node base.NodeID, replica base.ReplicaID) bool {
+	ok := true
+	n.View(func(s *meta.State) {
+		if s.ClusterID() != "" {
+			x := s.NodeByID(node)
+			ok = x != nil && !x.Removed && x.Replica == replica
+		}
+	})
+	return ok
 }
 
 // tendMeta makes the leader bring the members of the meta group in line with

@@ -98,6 +98,7 @@ type Node struct {
 	kick      chan struct{} // assignments changed
 	rng       lockedRand
 	losing    atomic.Bool // lost replicas are being reported
+	telling   atomic.Bool // this node's entry is being corrected
 	watching  watchList
 	locations locations
 

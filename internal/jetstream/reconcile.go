@@ -29,6 +29,7 @@ func (n *Node) metaApplied(g *metaGroup, e meta.Effects) {
 	}
 	if len(e.Nodes) > 0 {
 		n.tendMeta()
+		n.tellSelf()
 	}
 }
 
