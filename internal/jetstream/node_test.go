@@ -27,6 +27,8 @@ func (lonely) SendRaft(base.NodeID, []byte) bool           { return false }
 
 type harness struct {
 	t    testing.TB
+	name string
+	tags []string
 	fs   vfs.FS
 	node *Node
 	acc  *account.Account
@@ -192,4 +194,13 @@ func TestPublishPullAckRestart(t *testing.T) {
 	if info == nil || info.AckFloor.Stream != 5 || info.NumAckPending != 5 || info.Delivered.Stream != 10 {
 		t.Fatalf("consumer after restart: %+v", info)
 	}
+}
+
+func mustJSON(t testing.TB, v any) []byte {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
 }
