@@ -15,7 +15,7 @@ type ask struct {
 	subject string // behind $JS.API.
 	body    any
 	again   time.Time // when to ask again
-	done    bool
+	done    time.Time // zero: not yet
 }
 
 const apiPrefix = "$JS.API."
@@ -27,6 +27,8 @@ func (h *history) prepare() {
 	for _, c := range []api.ConsumerConfig{
 		{Durable: "all", AckWait: 3 * time.Second, MaxAckPending: 100},
 		{Durable: "some", AckWait: 2 * time.Second, FilterSubject: "s.1"},
+		{Durable: "thrice", AckWait: 2 * time.Second, FilterSubject: "s.2", MaxDeliver: 3},
+		{Durable: "pushed", AckWait: 3 * time.Second, MaxAckPending: 50, DeliverSubject: "_INBOX.n1.push.pushed"},
 		{Durable: "late", AckWait: 4 * time.Second, FilterSubjects: []string{"s.2", "s.3"}},
 	} {
 		c.AckPolicy, c.DeliverPolicy, c.ReplayPolicy = api.AckExplicit, api.DeliverAll, api.ReplayInstant
@@ -36,7 +38,7 @@ func (h *history) prepare() {
 		}
 		h.asks = append(h.asks, a)
 		h.consumers = append(h.consumers, &client{
-			name: c.Durable, config: c, made: a, seen: map[uint64]int{}, confirmed: map[uint64]time.Time{},
+			name: c.Durable, config: c, ask: a, seen: map[uint64]int{}, confirmed: map[uint64]time.Time{},
 		})
 	}
 }
@@ -46,7 +48,7 @@ func (h *history) askNext(n *node, limit int) {
 	h.mu.Lock()
 	var next *ask
 	for _, a := range h.asks[:limit] {
-		if !a.done {
+		if a.done.IsZero() {
 			next = a
 			break
 		}
@@ -81,10 +83,33 @@ func (h *history) answered(id string, body []byte) {
 		h.world.fail("%s: answer %q: %v", a.subject, body, err)
 	case r.Error != nil:
 		h.world.logf("%s: %v", a.subject, r.Error)
-	case !a.done:
+	case a.done.IsZero():
 		h.world.logf("%s: done", a.subject)
-		a.done = true
+		a.done = now()
 	}
+}
+
+// scale asks for another number of replicas, once the last one asked for is there.
+func (h *history) scale() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, a := range h.asks {
+		if a.done.IsZero() {
+			return
+		}
+	}
+	w := h.world
+	numbers := []int{1, 3}
+	if len(w.nodes) == 5 {
+		numbers = append(numbers, 5)
+	}
+	to := numbers[w.rand.IntN(len(numbers))]
+	if to == w.replicas {
+		return
+	}
+	w.logf("scale from %d to %d replicas", w.replicas, to)
+	w.replicas = to
+	h.asks = append(h.asks, &ask{subject: "STREAM.UPDATE." + streamName, body: w.streamConfig()})
 }
 
 // made tells whether the first n things that were asked for are there.
@@ -92,7 +117,7 @@ func (h *history) made(n int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, a := range h.asks[:n] {
-		if !a.done {
+		if a.done.IsZero() {
 			return false
 		}
 	}

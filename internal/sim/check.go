@@ -172,8 +172,12 @@ func (c *checker) contents(n *node, s *jetstream.Stream) {
 		ids[id] = m.Seq
 		h.at(m.Seq, id)
 	}
+	if c.world.interest && len(ids) > 0 {
+		c.world.fail("%s: %d messages stayed that nobody needs", n.name, len(ids))
+	}
 	for _, p := range h.published {
-		if at, ok := ids[p.id]; p.seq != 0 && (!ok || at != p.seq) {
+		at, ok := ids[p.id]
+		if p.seq != 0 && (ok && at != p.seq || !ok && !c.world.interest) {
 			c.world.fail("%s: message %s was acknowledged at %d, is at %d", n.name, p.id, p.seq, at)
 		}
 	}
@@ -184,6 +188,9 @@ func (c *checker) consumed(cl *client) {
 	filter := subject.NewFilter(cl.config.Filters()...)
 	missing := 0
 	for _, p := range c.world.history.published {
+		if c.world.interest && p.first.Before(cl.ask.done) {
+			continue
+		}
 		if p.seq != 0 && filter.Match(p.subject) && cl.seen[p.seq] == 0 {
 			missing++
 		}
@@ -218,8 +225,12 @@ func (w *world) runnersOf(consumer string) string {
 
 // streamConfig is that of the stream of a run.
 func (w *world) streamConfig() api.StreamConfig {
+	retention := api.LimitsRetention
+	if w.interest {
+		retention = api.InterestRetention
+	}
 	return api.StreamConfig{
-		Name: streamName, Subjects: []string{"s.>"}, Retention: api.LimitsRetention, Storage: api.FileStorage,
+		Name: streamName, Subjects: []string{"s.>"}, Retention: retention, Storage: api.FileStorage,
 		Discard: api.DiscardOld, Replicas: w.replicas, MaxMsgs: -1, MaxBytes: -1, MaxMsgsPer: -1, MaxMsgSize: -1,
 		MaxConsumers: -1,
 	}

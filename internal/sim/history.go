@@ -41,6 +41,7 @@ type history struct {
 // publication is one message that a client wants to be in the stream.
 type publication struct {
 	id, subject string
+	first       time.Time // when it was sent first
 	tries       int
 	again       time.Time // when to try again
 	seq         uint64    // as acknowledged; 0: not yet
@@ -50,7 +51,7 @@ type publication struct {
 type client struct {
 	name   string
 	config api.ConsumerConfig
-	made   *ask
+	ask    *ask
 
 	seen      map[uint64]int       // deliveries by sequence
 	confirmed map[uint64]time.Time // when a double ack was confirmed
@@ -118,6 +119,8 @@ func (h *history) heard(m *router.Msg) {
 		h.publishAnswered(parts[3], m.Payload)
 	case "pull":
 		h.pulled(parts[3], m)
+	case "push":
+		h.pushed(parts[3], m)
 	case "api":
 		h.answered(parts[3], m.Payload)
 	case "ack":
@@ -128,7 +131,7 @@ func (h *history) heard(m *router.Msg) {
 // publish sends a new message by way of n.
 func (h *history) publish(n *node) {
 	h.mu.Lock()
-	p := &publication{id: "m" + strconv.Itoa(len(h.published)), subject: "s." + strconv.Itoa(h.world.rand.IntN(4))}
+	p := &publication{id: "m" + strconv.Itoa(len(h.published)), subject: "s." + strconv.Itoa(h.world.rand.IntN(4)), first: now()}
 	h.published = append(h.published, p)
 	h.mu.Unlock()
 	h.try(n, p)
@@ -198,6 +201,9 @@ func (h *history) at(seq uint64, id string) {
 
 // pull asks for messages by way of n.
 func (h *history) pull(n *node, c *client, batch int, expires time.Duration) {
+	if c.config.DeliverSubject != "" {
+		return
+	}
 	h.mu.Lock()
 	id := h.next()
 	h.pulls[id] = &pull{client: c, sent: now()}
@@ -208,11 +214,25 @@ func (h *history) pull(n *node, c *client, batch int, expires time.Duration) {
 
 // pulled takes what a pull brought. The caller holds mu.
 func (h *history) pulled(id string, m *router.Msg) {
-	if _, _, ok := wire.Status(m.Header); ok {
-		return // the pull is over
+	if _, _, ok := wire.Status(m.Header); !ok { // else the pull is over
+		p := h.pulls[id]
+		h.delivered(p.client, p.sent, m)
 	}
-	p := h.pulls[id]
-	c := p.client
+}
+
+// pushed takes what was pushed to a consumer's deliver subject. The caller holds
+// mu.
+func (h *history) pushed(name string, m *router.Msg) {
+	for _, c := range h.consumers {
+		if c.name == name {
+			h.delivered(c, now(), m)
+		}
+	}
+}
+
+// delivered takes a message of a consumer, sent not before since. The caller holds
+// mu.
+func (h *history) delivered(c *client, since time.Time, m *router.Msg) {
 	parts := strings.Split(string(m.Reply), ".")
 	if len(parts) != 9 {
 		h.world.fail("delivery to %s with ack subject %q", c.name, m.Reply)
@@ -224,11 +244,14 @@ func (h *history) pulled(id string, m *router.Msg) {
 		return
 	}
 	h.at(seq, string(m.Payload))
-	if at, ok := c.confirmed[seq]; ok && p.sent.Sub(at) > staleRunner && p.sent.Sub(h.resumed) > staleRunner {
+	if at, ok := c.confirmed[seq]; ok && since.Sub(at) > staleRunner && since.Sub(h.resumed) > staleRunner {
 		h.world.fail("%s: message %d delivered on a pull of %v, its ack was confirmed at %v; %s as %s",
-			c.name, seq, p.sent.Sub(h.world.began), at.Sub(h.world.began), m.Reply, h.world.runnersOf(c.name))
+			c.name, seq, since.Sub(h.world.began), at.Sub(h.world.began), m.Reply, h.world.runnersOf(c.name))
 	}
 	c.seen[seq]++
+	if limit := c.config.MaxDeliver; limit > 0 && c.seen[seq] > limit {
+		h.world.fail("%s: message %d delivered %d times, at most %d are allowed", c.name, seq, c.seen[seq], limit)
+	}
 	c.todo = append(c.todo, delivery{seq, string(m.Reply)})
 }
 
@@ -301,4 +324,24 @@ func (h *history) ackConfirmed(id string, m *router.Msg) {
 	if _, ok := c.client.confirmed[c.seq]; !ok {
 		c.client.confirmed[c.seq] = now()
 	}
+}
+
+// summary says how much happened.
+func (h *history) summary() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	acknowledged, deliveries, confirmed := 0, 0, 0
+	for _, p := range h.published {
+		if p.seq != 0 {
+			acknowledged++
+		}
+	}
+	for _, c := range h.consumers {
+		confirmed += len(c.confirmed)
+		for _, n := range c.seen {
+			deliveries += n
+		}
+	}
+	return fmt.Sprintf("%d of %d publishes acknowledged, %d deliveries, %d acks confirmed",
+		acknowledged, len(h.published), deliveries, confirmed)
 }

@@ -39,10 +39,10 @@ type life struct {
 	api      *jsapi.Service
 	log      *nodeLog
 
-	mu      sync.Mutex
-	over    bool
-	drop    float64 // of Raft frames
-	rand    *rand.Rand
+	mu   sync.Mutex
+	over bool
+	drop float64 // of Raft frames
+	rand *rand.Rand
 }
 
 const (

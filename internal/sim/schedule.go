@@ -34,7 +34,7 @@ func (w *world) form() bool {
 		w.fail("no meta leader within %v", formTime)
 		return false
 	}
-	first := len(w.history.asks) - 1
+	first := len(w.history.asks) - 1 // the last one comes later
 	if w.options.Faults && w.chance(50) {
 		return true
 	}
@@ -109,6 +109,8 @@ func (w *world) step() {
 		h.retry(n)
 		h.retryAcks(n)
 		h.askNext(n, len(h.asks)-w.rand.IntN(2))
+	case p < 98 && w.scales:
+		h.scale()
 	default:
 		w.stepDown(n)
 	}
@@ -148,7 +150,7 @@ func (w *world) moveRunner(s *jetstream.Stream) {
 
 // heal ends all faults; false: not all nodes can start.
 func (w *world) heal() bool {
-	w.logf("heal")
+	w.logf("heal: %s", w.history.summary())
 	w.network.heal()
 	if !w.startAll() {
 		return false

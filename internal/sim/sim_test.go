@@ -24,9 +24,6 @@ func simulate(t *testing.T, o Options) {
 			t.Error(f)
 		}
 	})
-	if t.Failed() {
-		t.Logf("to repeat: go test ./internal/sim -run '^%s$' -seed %d -v", "TestSchedules", o.Seed)
-	}
 }
 
 func TestOneNode(t *testing.T) {
@@ -37,13 +34,20 @@ func TestThreeNodesWithoutFaults(t *testing.T) {
 	simulate(t, Options{Seed: 1, Nodes: 3, Steps: 200})
 }
 
+// TestSchedules runs random schedules; -seeds says how many, from -first on. A
+// seed that fails is repeated with -seed, and -debug shows all that the nodes say.
 func TestSchedules(t *testing.T) {
+	from, to := *first, *first+uint64(*seeds)
 	if *seed != 0 {
-		simulate(t, schedule(*seed))
-		return
+		from, to = *seed, *seed+1
 	}
-	for s := *first; s < *first+uint64(*seeds); s++ {
-		t.Run(fmt.Sprint(s), func(t *testing.T) { simulate(t, schedule(s)) })
+	for s := from; s < to; s++ {
+		t.Run(fmt.Sprint(s), func(t *testing.T) {
+			simulate(t, schedule(s))
+			if t.Failed() {
+				t.Logf("to repeat: go test ./internal/sim -run TestSchedules -seed %d -v", s)
+			}
+		})
 	}
 }
 

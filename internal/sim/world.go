@@ -32,6 +32,8 @@ type world struct {
 	replicas    int
 	logTail     uint64
 	wiped       bool // a node lost its disk
+	interest    bool // the stream has interest retention
+	scales      bool // its number of replicas changes
 
 	history history
 	checks  checker
@@ -46,6 +48,9 @@ func newWorld(o Options) *world {
 	w.checkpoints = time.Duration(1+w.rand.IntN(8)) * time.Second
 	w.replicas = min(o.Nodes, 3)
 	w.logTail = uint64(1 + w.rand.IntN(200))
+	w.interest = w.chance(25)
+	w.scales = o.Faults && w.chance(30)
+	w.wiped = w.scales // a replica alone must not be wiped
 	for i := range o.Nodes {
 		w.nodes = append(w.nodes, &node{world: w, index: i, name: fmt.Sprintf("n%d", i+1), disk: newDisk(w.newRand())})
 	}
