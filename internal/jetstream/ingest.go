@@ -46,7 +46,7 @@ type batch struct {
 
 func (in *ingest) init(s *Stream) {
 	in.s = s
-	in.nextSeq = uint64(s.node.cfg.Clock.Now().UnixNano())
+	in.nextSeq = firstRequest()
 }
 
 // start begins to take messages on the stream's subjects.

@@ -46,7 +46,7 @@ var _ rafthost.Machine = (*metaGroup)(nil)
 
 // openMeta opens the replica that m speaks of and starts its group.
 func (n *Node) openMeta(m *membership) (*metaGroup, error) {
-	g := &metaGroup{node: n, replica: m.Replica, state: meta.New(), results: newWaiters[meta.Result](n.cfg.Clock)}
+	g := &metaGroup{node: n, replica: m.Replica, state: meta.New(), results: newWaiters[meta.Result]()}
 	g.lead.Store(&rafthost.LeaderInfo{})
 	g.members.Store(&members{})
 	store, err := n.fileDB.Store(base.MetaGroup, m.Replica)

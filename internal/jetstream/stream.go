@@ -111,7 +111,7 @@ func (n *Node) openStream(a *meta.Assignment, r base.Replica, initial []base.Rep
 	s.assignment.Store(a)
 	s.lead.Store(&rafthost.LeaderInfo{})
 	s.members.Store(&members{})
-	s.requests = newWaiters[machine.Reply](n.cfg.Clock)
+	s.requests = newWaiters[machine.Reply]()
 	s.ingest.init(s)
 	s.outbox.init(s)
 	s.deltas.s = s

@@ -2,11 +2,11 @@ package jetstream
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"sync"
 	"time"
-
-	"weir/internal/base"
 )
 
 // proposalTimeout is how long a proposal may go without being applied before
@@ -19,8 +19,7 @@ var (
 )
 
 // waiters matches the results of applied commands to who proposed them on this
-// node. Commands carry the proposer's replica and a number of its choice; numbers
-// are unique within a replica's lifetime as they start from the clock.
+// node. Commands carry the proposer's replica and a number of its choice.
 type waiters[R any] struct {
 	mu   sync.Mutex
 	next uint64
@@ -32,8 +31,17 @@ type waiter[R any] struct {
 	since time.Time
 }
 
-func newWaiters[R any](clock base.Clock) *waiters[R] {
-	return &waiters[R]{next: uint64(clock.Now().UnixNano()), wait: make(map[uint64]waiter[R])}
+func newWaiters[R any]() *waiters[R] {
+	return &waiters[R]{next: firstRequest(), wait: make(map[uint64]waiter[R])}
+}
+
+// firstRequest is where the numbers of a replica's requests start when it is opened:
+// anywhere, as commands of its earlier lives may still be on their way, and the
+// clock may have been set back since.
+func firstRequest() uint64 {
+	var b [8]byte
+	rand.Read(b[:])
+	return binary.LittleEndian.Uint64(b[:]) >> 2 // leaves room to grow
 }
 
 // add registers done and returns the number for the command.
