@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"weir/internal/jetstream"
@@ -73,6 +74,8 @@ const lookEvery = 20
 // play runs the random part.
 func (w *world) play() {
 	for step := range w.options.Steps {
+		// Whatever a step draws, the next one draws as it always does.
+		w.rand = rand.New(rand.NewPCG(w.options.Seed, uint64(step)))
 		w.step()
 		if step%lookEvery == 0 {
 			w.checks.look()
@@ -95,6 +98,9 @@ func (w *world) step() {
 		return
 	}
 	h := &w.history
+	if w.chance(20) {
+		h.askNext(n, len(h.asks)-w.rand.IntN(2))
+	}
 	c := h.consumers[w.rand.IntN(len(h.consumers))]
 	switch p := w.rand.IntN(100); {
 	case p < 45:
@@ -108,7 +114,6 @@ func (w *world) step() {
 	case p < 96:
 		h.retry(n)
 		h.retryAcks(n)
-		h.askNext(n, len(h.asks)-w.rand.IntN(2))
 	case p < 98 && w.scales:
 		h.scale()
 	default:
