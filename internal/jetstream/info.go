@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -156,6 +157,23 @@ func (s *Stream) SyncConsumer(name string) {
 	case <-done:
 	case <-timeout:
 	case <-s.node.ctx.Done():
+	}
+}
+
+// CatchUp waits until this replica has applied what its group had acknowledged
+// before the call. Without a majority the state as it stands has to do.
+func (s *Stream) CatchUp() {
+	if s.Leads() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(s.node.ctx, syncTime)
+	defer cancel()
+	index, err := s.group.ReadIndex(ctx)
+	if err == nil {
+		err = s.group.WaitApplied(ctx, index)
+	}
+	if err != nil {
+		s.node.cfg.Logger.Debugf("Catch up with stream %s > %s: %v", s.account, s.name, err)
 	}
 }
 

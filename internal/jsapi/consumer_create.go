@@ -111,18 +111,23 @@ func (c *call) createConsumer(req *api.ConsumerCreateRequest, err *apierr.Error)
 			c.fail(r.Err)
 			return
 		}
-		c.answerConsumer(st, req.Config.Name)
+		info := c.svc.describeConsumer(st, req.Config.Name)
+		if info == nil { // deleted at once: it was made nevertheless
+			info = c.asMade(st, r.Consumer)
+		}
+		c.answer(api.ConsumerCreateResponse{Response: c.response(), ConsumerInfo: info})
 	})
 }
 
-// answerConsumer describes a consumer that was made or changed.
-func (c *call) answerConsumer(st *jetstream.Stream, name string) {
-	info := c.svc.describeConsumer(st, name)
-	if info == nil { // deleted at once
-		c.fail(apierr.JSConsumerNotFoundErr)
-		return
-	}
-	c.answer(api.ConsumerCreateResponse{Response: c.response(), ConsumerInfo: info})
+// asMade describes a consumer that is gone by now.
+func (c *call) asMade(st *jetstream.Stream, x *consumer.Consumer) *api.ConsumerInfo {
+	info := &api.ConsumerInfo{Stream: st.Name(), Timestamp: c.svc.cfg.Clock.Now().UTC()}
+	st.View(func(*machine.Machine) {
+		cfg := x.Config
+		info.Name, info.Created, info.Config = x.Name, x.Created, &cfg
+	})
+	info.Config.Metadata = withVersion(info.Config.Metadata)
+	return info
 }
 
 // consumerLimits are the account's limits for one consumer.

@@ -1,9 +1,13 @@
 package jsapi
 
-import "weir/internal/apierr"
+import (
+	"weir/internal/api"
+	"weir/internal/apierr"
+)
 
 // consumerInfo answers $JS.API.CONSUMER.INFO.<stream>.<consumer> where the consumer
-// runs, so that waiting pulls and the binding of a push consumer are exact.
+// runs, so that waiting pulls and the binding of a push consumer are exact. What was
+// acknowledged before the request is in the answer.
 func (c *call) consumerInfo() {
 	if !isEmpty(c.Body) {
 		c.fail(apierr.JSNotEmptyRequestErr)
@@ -14,6 +18,12 @@ func (c *call) consumerInfo() {
 		c.svc.held.add(c.Request)
 		return
 	}
+	st.CatchUp()
 	st.SyncConsumer(c.consumer())
-	c.answerConsumer(st, c.consumer())
+	info := c.svc.describeConsumer(st, c.consumer())
+	if info == nil {
+		c.fail(apierr.JSConsumerNotFoundErr)
+		return
+	}
+	c.answer(api.ConsumerCreateResponse{Response: c.response(), ConsumerInfo: info})
 }

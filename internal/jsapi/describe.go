@@ -65,8 +65,23 @@ func (s *Service) consumerInfo(st *jetstream.Stream, name string) *api.ConsumerI
 	if consumerReplicas(info.Config, st.Assignment().Config) == 1 {
 		info.Cluster = &api.ClusterInfo{Name: info.Cluster.Name, Leader: info.Cluster.Leader}
 	}
+	if info.Cluster.RaftGroup != "" {
+		info.Cluster.RaftGroup = consumerGroup(st.Assignment(), info)
+	}
 	s.completeCluster(info.Cluster)
 	return info
+}
+
+// consumerGroup is the name of a consumer's group. There is no such group but the
+// stream's: the name follows from that one's and the consumer, so that it changes
+// when the stream's does.
+func consumerGroup(of *meta.Assignment, c *api.ConsumerInfo) string {
+	storage := of.Storage()
+	if c.Config.MemoryStorage {
+		storage = api.MemoryStorage
+	}
+	random := meta.PeerID(of.RaftName + " " + c.Name + " " + c.Created.String())
+	return "C" + meta.RaftName(len(c.Cluster.Replicas)+1, storage, random)[1:]
 }
 
 // consumerReplicas is the replica count that a consumer is shown with: its own, or
