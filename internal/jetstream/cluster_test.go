@@ -255,14 +255,30 @@ func (c *testCluster) until(what string, ok func() bool) {
 
 func (c *testCluster) untilHealthy() {
 	c.t.Helper()
+	var last error
+	defer func() {
+		if c.t.Failed() {
+			c.t.Logf("unhealthy: %v", last)
+			c.describe()
+		}
+	}()
 	c.until("healthy cluster", func() bool {
 		for _, h := range c.live() {
-			if h.node.Healthy() != nil {
+			if last = h.node.Healthy(); last != nil {
 				return false
 			}
 		}
 		return c.metaLeader() != nil
 	})
+}
+
+// describe logs what every node knows of every group.
+func (c *testCluster) describe() {
+	for _, h := range c.live() {
+		for _, s := range h.node.Streams() {
+			c.t.Logf("%s (node %s) %s: %+v; wanted %v", h.name, h.node.cfg.Identity.Node, s.Name(), s.Group().Status(), s.Assignment().Replicas)
+		}
+	}
 }
 
 func (c *testCluster) metaLeader() *harness {
@@ -404,4 +420,11 @@ func (c *testCluster) voters(stream string) []base.NodeID {
 	}
 	slices.Sort(nodes)
 	return nodes
+}
+
+// routerInternal is the source of the tests' messages.
+var routerInternal = router.Internal
+
+func testMessage(subj, reply string) *router.Msg {
+	return &router.Msg{Subject: []byte(subj), Reply: []byte(reply), Payload: []byte("hello")}
 }

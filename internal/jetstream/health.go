@@ -66,6 +66,9 @@ func (n *Node) MetaHealth() error {
 	if status.Leader.Leader == 0 {
 		return errors.New("JetStream has not established contact with a meta leader")
 	}
+	if !votes(&status) {
+		return errors.New("JetStream is still recovering meta layer: this node does not count for the majority yet")
+	}
 	// A tail of the log that no other node has may be cut off and never applied.
 	if err := behind(&status, min(g.replayed, status.LastIndex)); err != nil {
 		return fmt.Errorf("JetStream is still recovering meta layer: %w", err)
@@ -166,7 +169,16 @@ func (n *Node) replicaHealth(a *meta.Assignment, r base.Replica) error {
 	if err := behind(&status, 0); err != nil {
 		return fmt.Errorf("is not current: %w", err)
 	}
+	if !votes(&status) {
+		return errors.New("is not current: it does not count for the majority yet")
+	}
 	return nil
+}
+
+// votes tells whether a replica is a voter: whoever restarts one node after the
+// other must not go on before.
+func votes(st *rafthost.Status) bool {
+	return slices.ContainsFunc(st.Voters, func(r base.Replica) bool { return r.ID == st.Replica })
 }
 
 func (s *Stream) exists() (ok bool) {
