@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"testing"
@@ -428,3 +429,5 @@ var routerInternal = router.Internal
 func testMessage(subj, reply string) *router.Msg {
 	return &router.Msg{Subject: []byte(subj), Reply: []byte(reply), Payload: []byte("hello")}
 }
+
+func (c *testCluster) eachLive() iter.Seq[*harness] { return slices.Values(c.live()) }

@@ -2,7 +2,6 @@ package jetstream
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -190,7 +189,3 @@ func (s *Stream) hasConsumer(name string) (ok bool) {
 	s.View(func(m *machine.Machine) { ok = m.Consumer(name) != nil })
 	return ok
 }
-
-// HandOver passes on every leadership that another replica can take, and waits
-// until that is done or ctx ends.
-func (n *Node) HandOver(ctx context.Context) error { return n.host.TransferAll(ctx) }

@@ -99,6 +99,7 @@ type Node struct {
 	rng       lockedRand
 	losing    atomic.Bool // lost replicas are being reported
 	telling   atomic.Bool // this node's entry is being corrected
+	standing  standings
 	watching  watchList
 	locations locations
 
@@ -132,6 +133,7 @@ func New(cfg Config) (*Node, error) {
 		calls:   newCaller(cfg.Links),
 	}
 	n.rng.Rand = rand.New(rand.NewPCG(uint64(cfg.Identity.Node), uint64(cfg.Clock.Now().UnixNano())))
+	n.standing.own.Life = n.rng.Uint64()
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.openStores(); err != nil {
 		n.closeStores()
@@ -154,7 +156,7 @@ func New(cfg Config) (*Node, error) {
 	n.handlers = map[method]callHandler{
 		methodHello: n.boot.handleHello, methodPlan: n.boot.handlePlan, methodJoin: n.handleJoin,
 		methodMeta: n.handleMeta, methodUsage: n.handleUsage, methodDetail: n.handleDetail, methodPropose: n.handlePropose,
-		methodReturn: n.handleReturn,
+		methodReturn: n.handleReturn, methodStanding: n.handleStanding,
 	}
 	return n, nil
 }
@@ -294,7 +296,7 @@ func (n *Node) pause(d time.Duration) bool {
 // Stop hands over what this node leads and runs, within the time of ctx, and
 // closes it.
 func (n *Node) Stop(ctx context.Context) error {
-	if err := n.host.TransferAll(ctx); err != nil {
+	if err := n.HandOver(ctx); err != nil {
 		n.cfg.Logger.Debugf("Hand over leadership: %v", err)
 	}
 	n.cancel()

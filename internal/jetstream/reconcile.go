@@ -190,6 +190,7 @@ func (n *Node) removeStream(s *Stream) {
 		n.cfg.Logger.Errorf("Remove the group of stream %s > %s: %v", s.account, s.name, err)
 	}
 	s.over()
+	n.replicaRemoved(s)
 	if err := n.db(s.memory).Remove(s.id, s.replica); err != nil {
 		n.cfg.Logger.Errorf("Remove the store of stream %s > %s: %v", s.account, s.name, err)
 	}
@@ -375,15 +376,26 @@ func (s *Stream) appointRunners() error {
 // maxAppointments bounds one runners command.
 const maxAppointments = 4096
 
-// onlineVoters are the voters on this node and on nodes that it is linked to.
+// onlineVoters are the voters that can run consumers: on this node and on those
+// that it is linked to, but failed ones. Those about to go count when there is no
+// other.
 func (s *Stream) onlineVoters() []base.ReplicaID {
-	var list []base.ReplicaID
+	var staying, leaving []base.ReplicaID
 	for _, r := range s.members.Load().voters {
-		if r.ID == s.replica || s.node.linked(r.Node) {
-			list = append(list, r.ID)
+		if r.ID != s.replica && !s.node.linked(r.Node) {
+			continue
+		}
+		switch fit, goes := s.node.fit(s.id, r); {
+		case fit && goes:
+			leaving = append(leaving, r.ID)
+		case fit:
+			staying = append(staying, r.ID)
 		}
 	}
-	return list
+	if len(staying) == 0 {
+		return leaving
+	}
+	return staying
 }
 
 func leastLoaded(online []base.ReplicaID, load map[base.ReplicaID]int) base.ReplicaID {

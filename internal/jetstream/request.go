@@ -236,6 +236,7 @@ func (n *Node) PeerUp(p Peer) {
 	n.peers[p.Node] = p
 	n.mu.Unlock()
 	n.host.PeerUp(p.Node)
+	n.greetWithStanding(p.Node)
 	n.linksChanged()
 }
 
@@ -244,6 +245,7 @@ func (n *Node) PeerDown(node base.NodeID) {
 	n.mu.Lock()
 	delete(n.peers, node)
 	n.mu.Unlock()
+	n.forgetStanding(node)
 	n.lostNode(node)
 	n.host.PeerDown(node)
 	n.linksChanged()

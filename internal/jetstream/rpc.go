@@ -37,15 +37,16 @@ type Links interface {
 type method byte
 
 const (
-	methodHello       method = 1 // bootstrap: who are you, have you a meta group?
-	methodPlan        method = 2 // bootstrap: accept this first membership
-	methodJoin        method = 3 // meta leader: make me a member
-	methodReplicaLost method = 4 // meta leader: this replica forgot what it knew
-	methodUsage       method = 5 // what do the streams that you lead hold?
-	methodDetail      method = 6 // info of the streams that you lead
-	methodPropose     method = 7 // group leader: propose this command
-	methodMeta        method = 8 // meta leader: propose this command
-	methodReturn      method = 9 // group leader: appoint this replica's runners anew
+	methodHello       method = 1  // bootstrap: who are you, have you a meta group?
+	methodPlan        method = 2  // bootstrap: accept this first membership
+	methodJoin        method = 3  // meta leader: make me a member
+	methodReplicaLost method = 4  // meta leader: this replica forgot what it knew
+	methodUsage       method = 5  // what do the streams that you lead hold?
+	methodDetail      method = 6  // info of the streams that you lead
+	methodPropose     method = 7  // group leader: propose this command
+	methodMeta        method = 8  // meta leader: propose this command
+	methodReturn      method = 9  // group leader: appoint this replica's runners anew
+	methodStanding    method = 10 // this is how I stand
 )
 
 // callHandler answers one call; it may block. An error travels as its text.

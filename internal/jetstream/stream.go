@@ -299,6 +299,7 @@ func (s *Stream) Stopped(err error) {
 	s.node.cfg.Logger.Errorf("JetStream replica of %s > %s stopped: %v", s.account, s.name, err)
 	s.stopRunners(runner.CloseSilent)
 	s.over()
+	s.node.replicaStopped(s)
 	s.node.replicaFailed(s, err)
 }
 

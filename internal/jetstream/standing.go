@@ -1,0 +1,203 @@
+package jetstream
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+
+	"weir/internal/base"
+	"weir/internal/meta"
+)
+
+// standing is what a node says of itself to those linked to it: that it is about
+// to go, and which of its replicas have failed although the node is up. Leaders
+// appoint no runners there, and others in place of those that are.
+type standing struct {
+	// Life is drawn at each start of the node; Version grows with every change
+	// within it.
+	Life    uint64             `json:"life"`
+	Version uint64             `json:"version"`
+	Leaving bool               `json:"leaving,omitempty"`
+	Failed  []meta.LostReplica `json:"failed,omitempty"`
+}
+
+// standings are a node's own standing and those that it has heard of.
+type standings struct {
+	mu      sync.Mutex
+	own     standing
+	telling bool // a goroutine tells the peers
+	others  map[base.NodeID]*standing
+}
+
+// fit tells whether a replica can be given consumers to run. A leaving one can if
+// there is no other.
+func (n *Node) fit(group base.GroupID, r base.Replica) (fit, leaving bool) {
+	st := &n.standing
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	s := &st.own
+	if r.Node != n.cfg.Identity.Node {
+		if s = st.others[r.Node]; s == nil {
+			return true, false
+		}
+	}
+	return !slices.Contains(s.Failed, meta.LostReplica{Group: group, Replica: r.ID}), s.Leaving
+}
+
+// leave says that this node is about to go.
+func (n *Node) leave() {
+	n.changeStanding(func(own *standing) { own.Leaving = true })
+}
+
+// replicaStopped says that a replica here has failed.
+func (n *Node) replicaStopped(s *Stream) {
+	id := meta.LostReplica{Group: s.id, Replica: s.replica}
+	n.changeStanding(func(own *standing) { own.Failed = append(own.Failed, id) })
+}
+
+// replicaRemoved forgets that a replica had failed.
+func (n *Node) replicaRemoved(s *Stream) {
+	if s.Failure() == nil {
+		return
+	}
+	id := meta.LostReplica{Group: s.id, Replica: s.replica}
+	n.changeStanding(func(own *standing) {
+		own.Failed = slices.DeleteFunc(own.Failed, func(f meta.LostReplica) bool { return f == id })
+	})
+}
+
+// changeStanding changes what this node says of itself and tells everybody.
+func (n *Node) changeStanding(change func(*standing)) {
+	st := &n.standing
+	st.mu.Lock()
+	change(&st.own)
+	st.own.Version++
+	begin := !st.telling
+	st.telling = true
+	st.mu.Unlock()
+	if begin {
+		n.spawn(n.tellStanding)
+	}
+}
+
+// tellStanding tells all peers, until they know the latest. Who can not be reached
+// hears of it with its next link.
+func (n *Node) tellStanding() {
+	told := uint64(0)
+	for n.ctx.Err() == nil {
+		raw, version := n.encodeStanding(told)
+		if raw == nil {
+			return
+		}
+		n.askAll(n.ctx, methodStanding, raw, func(base.NodeID, []byte) {})
+		told = version
+	}
+}
+
+// encodeStanding returns nil, and the telling ends, if told is the latest.
+func (n *Node) encodeStanding(told uint64) ([]byte, uint64) {
+	st := &n.standing
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.own.Version == told {
+		st.telling = false
+		return nil, told
+	}
+	raw, _ := json.Marshal(&st.own) // can not fail
+	return raw, st.own.Version
+}
+
+// greetWithStanding tells a new peer, even that there is nothing to tell: it may
+// remember an earlier life of this node.
+func (n *Node) greetWithStanding(peer base.NodeID) {
+	raw := n.ownStanding()
+	n.spawn(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
+		defer cancel()
+		if _, err := n.calls.call(ctx, peer, methodStanding, raw); err != nil {
+			n.cfg.Logger.Debugf("Tell node %s how this one stands: %v", peer, err)
+		}
+	})
+}
+
+func (n *Node) ownStanding() []byte {
+	n.standing.mu.Lock()
+	defer n.standing.mu.Unlock()
+	raw, _ := json.Marshal(&n.standing.own) // can not fail
+	return raw
+}
+
+// handleStanding takes what a peer says of itself.
+func (n *Node) handleStanding(_ context.Context, from base.NodeID, body []byte) ([]byte, error) {
+	s := new(standing)
+	if err := json.Unmarshal(body, s); err != nil {
+		return nil, err
+	}
+	st := &n.standing
+	st.mu.Lock()
+	if st.others == nil {
+		st.others = make(map[base.NodeID]*standing)
+	}
+	known := st.others[from]
+	isNews := known == nil || known.Life != s.Life || known.Version < s.Version
+	if isNews {
+		st.others[from] = s
+	}
+	st.mu.Unlock()
+	if isNews {
+		n.reconcileLed()
+	}
+	return nil, nil
+}
+
+// forgetStanding is for a peer that is gone: it begins anew.
+func (n *Node) forgetStanding(peer base.NodeID) {
+	n.standing.mu.Lock()
+	defer n.standing.mu.Unlock()
+	delete(n.standing.others, peer)
+}
+
+// reconcileLed reconciles all streams that this node leads.
+func (n *Node) reconcileLed() {
+	for _, s := range n.allStreams() {
+		if s.lead.Load().Self {
+			n.reconcile(s)
+		}
+	}
+}
+
+// HandOver passes on every consumer and every leadership that another replica can
+// take, and waits until that is done or ctx ends. From then on this node gets
+// neither, as long as there is another.
+func (n *Node) HandOver(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	n.leave()
+	n.reconcileLed()
+	n.awaitRelief(ctx)
+	return n.host.TransferAll(ctx)
+}
+
+// reliefTime is how long a node that goes waits for others to run its consumers.
+const (
+	reliefTime = time.Second
+	reliefPoll = 5 * time.Millisecond
+)
+
+// awaitRelief waits until no consumer runs here that could run elsewhere.
+func (n *Node) awaitRelief(ctx context.Context) {
+	for waited := time.Duration(0); waited < reliefTime && ctx.Err() == nil; waited += reliefPoll {
+		if !slices.ContainsFunc(n.allStreams(), (*Stream).couldBeRelieved) || !n.pause(reliefPoll) {
+			return
+		}
+	}
+}
+
+// couldBeRelieved tells whether consumers run on this replica although another
+// one could run them.
+func (s *Stream) couldBeRelieved() bool {
+	return s.runsAny() && s.lead.Load().Leader != 0 && !slices.Contains(s.onlineVoters(), s.replica)
+}
