@@ -15,6 +15,7 @@ type aftermath struct {
 	deltas    []machine.DeltaResult
 	changes   []consumerChange
 	wake      map[uint64]struct{} // consumers with new messages, by ID
+	republish republishing
 	trimmed   bool
 	changed   bool
 }
@@ -67,6 +68,9 @@ func (s *Stream) gather(e *machine.Effects, known bool) {
 	}
 	a.trimmed = a.trimmed || e.Trimmed
 	a.changed = a.changed || e.StreamChanged
+	if len(e.Previous) > 0 {
+		a.republish.gather(s.machine.Stream().Config(), e)
+	}
 	if s.machine.NumConsumers() == 0 {
 		return
 	}
@@ -88,6 +92,7 @@ func (s *Stream) emit() {
 	if len(a.published) > 0 {
 		s.ingest.answer(a.published)
 	}
+	s.republish()
 	for _, r := range a.replies {
 		if done := s.requests.take(r.Request); done != nil {
 			done(r, nil)

@@ -28,6 +28,7 @@ func (s *Stream) Info() *api.StreamInfo {
 	info.State = streamState(s.store.Reader().State())
 	info.State.Consumers = consumers
 	info.Cluster = s.ClusterInfo()
+	info.Mirror, info.Sources = s.copying.infos(&info.Config)
 	return info
 }
 

@@ -308,8 +308,10 @@ func (s *Stream) openForBusiness(a *meta.Assignment) error {
 	if err := s.ingest.start(subjects); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
+	s.copying.follow()
 	if !s.Leads() { // lost meanwhile: nobody else would undo it
 		s.ingest.stop()
+		s.copying.stop()
 		return nil
 	}
 	for _, o := range s.node.watching.takeOrigins(s.id, a.Revision, s.node.cfg.Clock.Now()) {
@@ -324,9 +326,6 @@ func (s *Stream) moveMembers(ctx context.Context, a *meta.Assignment) (done bool
 	index := s.group.Applied()
 	have := s.members.Load() // as of index or later
 	if report := a.Report(have.voters, index); report != nil {
-		if err := s.settleMembers(ctx); err != nil {
-			return false, err
-		}
 		_, err := s.node.ProposeMeta(ctx, report)
 		return false, err
 	}
@@ -335,15 +334,6 @@ func (s *Stream) moveMembers(ctx context.Context, a *meta.Assignment) (done bool
 		return sameReplicas(have.voters, a.Replicas), nil
 	}
 	return false, s.group.ChangeMembers(ctx, step)
-}
-
-// settleMembers makes the members durable on a majority of them: who leaves is
-// removed once the change is reported, and those who stay must not wake up after a
-// crash in the belief that they need them. A replica stores an entry together with
-// what it knows to be committed, and the entry proposed here follows the change.
-func (s *Stream) settleMembers(ctx context.Context) error {
-	_, err := s.Propose(ctx, machine.Runners(nil))
-	return err
 }
 
 func sameReplicas(a, b []base.Replica) bool {

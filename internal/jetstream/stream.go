@@ -51,6 +51,7 @@ type Stream struct {
 
 	requests *waiters[machine.Reply]
 	ingest   ingest
+	copying  copying
 	outbox   outbox
 	deltas   deltaQueue
 	after    aftermath // of the entries being applied; apply worker only
@@ -113,6 +114,7 @@ func (n *Node) openStream(a *meta.Assignment, r base.Replica, initial []base.Rep
 	s.members.Store(&members{})
 	s.requests = newWaiters[machine.Reply]()
 	s.ingest.init(s)
+	s.copying.s = s
 	s.outbox.init(s)
 	s.deltas.s = s
 	store, err := n.db(s.memory).Store(a.Group, r.ID)
@@ -273,6 +275,7 @@ func (s *Stream) LeaderChange(l rafthost.LeaderInfo) {
 		// What was under way in another term may be lost, even if this replica was
 		// elected again at once.
 		s.ingest.stop()
+		s.copying.stop()
 		s.requests.fail(s.node.cfg.Clock.Now(), errLostLeadership)
 		s.deltas.clear()
 	}
@@ -317,6 +320,7 @@ func (s *Stream) close(reason runner.CloseReason) {
 	s.closed = true
 	s.runMu.Unlock()
 	s.ingest.stop()
+	s.copying.stop()
 	s.stopRunners(reason)
 	s.duty.stop()
 }
@@ -326,6 +330,7 @@ func (s *Stream) close(reason runner.CloseReason) {
 func (s *Stream) over() {
 	s.lead.Store(&rafthost.LeaderInfo{Term: s.lead.Load().Term})
 	s.ingest.stop()
+	s.copying.stop()
 	s.duty.stop()
 	s.deltas.clear()
 	s.requests.fail(s.node.cfg.Clock.Now(), errLostLeadership)

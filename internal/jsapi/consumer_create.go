@@ -104,7 +104,7 @@ func (c *call) createConsumer(req *api.ConsumerCreateRequest, err *apierr.Error)
 	}
 	cmd := &machine.ConsumerCreate{
 		Time: c.svc.cfg.Clock.Now().UnixNano(), Action: machine.Action(req.Action), Pedantic: req.Pedantic,
-		Config: req.Config, Limits: consumerLimits(c.acc), Runner: st.ChooseRunner(),
+		Config: req.Config, Limits: c.svc.consumerLimits(c.acc), Runner: st.ChooseRunner(),
 	}
 	c.propose(st, cmd, func(r machine.Reply) {
 		if r.Err != nil {
@@ -130,11 +130,14 @@ func (c *call) asMade(st *jetstream.Stream, x *consumer.Consumer) *api.ConsumerI
 	return info
 }
 
-// consumerLimits are the account's limits for one consumer.
-func consumerLimits(acc *account.Account) consumer.Limits {
-	js := acc.JetStream()
-	if js == nil {
-		return consumer.Limits{}
+// consumerLimits are the account's and the server's limits for one consumer.
+func (s *Service) consumerLimits(acc *account.Account) consumer.Limits {
+	l := consumer.Limits{MaxAckPending: s.cfg.Limits.MaxAckPending, MaxRequestBatch: s.cfg.Limits.MaxRequestBatch}
+	if js := acc.JetStream(); js != nil {
+		l.MaxConsumers = max(js.MaxConsumers, 0)
+		if of := max(js.MaxAckPending, 0); of > 0 && (l.MaxAckPending == 0 || of < l.MaxAckPending) {
+			l.MaxAckPending = of
+		}
 	}
-	return consumer.Limits{MaxConsumers: max(js.MaxConsumers, 0), MaxAckPending: max(js.MaxAckPending, 0)}
+	return l
 }

@@ -24,11 +24,17 @@ type Config struct {
 	Name    string // of the server
 	Cluster string // empty: not clustered
 	Domain  string
+	Limits  Limits
 
 	Router   *router.Router
 	Accounts *account.Registry
 	Logger   base.Logger
 	Clock    base.Clock
+}
+
+// Limits are the server's for every account; 0 is none.
+type Limits struct {
+	MaxAckPending, MaxRequestBatch int // of a consumer
 }
 
 // locator says where requests are answered; *jetstream.Node is one.

@@ -33,6 +33,9 @@ func (c *call) streamCreate() {
 	if err == nil && cfg.Replicas > 1 && c.svc.cfg.Cluster == "" {
 		err = apierr.JSStreamReplicasNotSupportedErr
 	}
+	if err == nil {
+		err = c.checkOrigins(&cfg)
+	}
 	if err != nil {
 		c.fail(err)
 		return

@@ -29,6 +29,7 @@ func (c *call) streamInfo() {
 	if info.Cluster == nil {
 		info.Cluster = &api.ClusterInfo{Leader: c.svc.cfg.Name}
 	}
+	info.Alternates = c.alternates()
 	doc := api.StreamInfoResponse{Response: c.response(), StreamInfo: info}
 	var err error
 	if req.DeletedDetails {

@@ -51,6 +51,9 @@ func (c *call) plannedUpdate() (*meta.StreamUpdate, *apierr.Error) {
 		err = apierr.JSStreamReplicasNotSupportedErr
 	}
 	if err == nil {
+		err = c.checkOrigins(&cfg)
+	}
+	if err == nil {
 		err = c.consumersFit(&cfg)
 	}
 	if err != nil {

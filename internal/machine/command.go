@@ -36,6 +36,7 @@ const (
 	KindConsumerPause  Kind = 10
 	KindConsumerReset  Kind = 11
 	KindExpire         Kind = 12
+	KindCopy           Kind = 13
 )
 
 // Origin says who proposed a command, so that its answer finds the client who waits. Seq numbers the proposer's requests; a
@@ -118,6 +119,13 @@ type ConsumerReset struct {
 // Expire lets time pass: what is due at Time goes.
 type Expire struct{ Time int64 }
 
+// Copy brings messages of an origin into a mirror or a sourcing stream. Body has the messages, by AppendCopied.
+type Copy struct {
+	Time   int64 // unix ns
+	Origin string
+	Body   []byte
+}
+
 // Runners appoints runners.
 type Runners []Appointment
 
@@ -152,6 +160,7 @@ func (*ConsumerDelete) kind() Kind { return KindConsumerDelete }
 func (*ConsumerPause) kind() Kind  { return KindConsumerPause }
 func (*ConsumerReset) kind() Kind  { return KindConsumerReset }
 func (*Expire) kind() Kind         { return KindExpire }
+func (*Copy) kind() Kind           { return KindCopy }
 func (Runners) kind() Kind         { return KindRunners }
 func (*Deltas) kind() Kind         { return KindDeltas }
 
@@ -161,6 +170,10 @@ func Append(dst []byte, o Origin, c Command) []byte {
 	switch c := c.(type) {
 	case *Expire:
 		return binary.AppendVarint(dst, c.Time)
+	case *Copy:
+		dst = binary.AppendVarint(dst, c.Time)
+		dst = binary.AppendUvarint(dst, uint64(len(c.Origin)))
+		return append(append(dst, c.Origin...), c.Body...)
 	case Runners:
 		for _, a := range c {
 			dst = binary.AppendUvarint(dst, a.Consumer)
@@ -222,6 +235,13 @@ func AppendMessage[T string | []byte](dst []byte, subject T, header, data []byte
 	dst = append(dst, subject...)
 	dst = append(dst, header...)
 	return append(dst, data...)
+}
+
+// AppendCopied adds a message of an origin, its sequence and time (unix ns) there, to the body of a Copy.
+func AppendCopied(dst []byte, seq uint64, time int64, subject string, header, data []byte) []byte {
+	dst = binary.AppendUvarint(dst, seq)
+	dst = binary.AppendVarint(dst, time)
+	return AppendMessage(dst, subject, header, data)
 }
 
 var errCommand = errors.New("command can not be read")

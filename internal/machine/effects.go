@@ -16,6 +16,9 @@ type Effects struct {
 	Replies []Reply
 	// Stored has the messages that came into the stream, in order, delete markers included.
 	Stored []msg.Message
+	// Previous has, for each of Stored that was published, the sequence before it on its subject. It is filled only for a
+	// stream that republishes; markers come last in Stored and have none.
+	Previous []uint64
 	// Deltas says what became of runners' work.
 	Deltas []DeltaResult
 	// Consumers has the consumers that were made, changed or removed.
@@ -30,7 +33,7 @@ type Effects struct {
 
 // Reset empties e and keeps its memory.
 func (e *Effects) Reset() {
-	*e = Effects{Published: e.Published[:0], Replies: e.Replies[:0], Stored: e.Stored[:0], Deltas: e.Deltas[:0],
+	*e = Effects{Published: e.Published[:0], Replies: e.Replies[:0], Stored: e.Stored[:0], Previous: e.Previous[:0], Deltas: e.Deltas[:0],
 		Consumers: e.Consumers[:0], Lost: e.Lost[:0]}
 }
 

@@ -178,6 +178,8 @@ func (a *applier) apply(kind Kind, body []byte) error {
 		return run(body, a.init)
 	case KindUpdate:
 		return run(body, a.update)
+	case KindCopy:
+		return a.copy(body)
 	case KindPurge:
 		return run(body, a.purge)
 	case KindDeleteMsg:
@@ -227,7 +229,7 @@ func (a *applier) publish(body []byte) error {
 			return err
 		}
 		if result.Stored {
-			a.out.Stored = append(a.out.Stored, a.message)
+			a.stored(result.Previous)
 		}
 		if a.mine {
 			a.out.Published = append(a.out.Published, Published{request, result})
@@ -237,6 +239,14 @@ func (a *applier) publish(body []byte) error {
 		return fmt.Errorf("publish: %w", errCommand)
 	}
 	return nil
+}
+
+// stored notes the message that came into the stream; previous is the sequence before it on its subject.
+func (a *applier) stored(previous uint64) {
+	a.out.Stored = append(a.out.Stored, a.message)
+	if a.stream.Config().RePublish != nil {
+		a.out.Previous = append(a.out.Previous, previous)
+	}
 }
 
 func (a *applier) expire(body []byte) error {

@@ -25,6 +25,9 @@ const (
 	headerIncr               = "Nats-Incr"
 )
 
+// ExpectHeaders are the headers by which a publisher expects something of the stream that it publishes to.
+var ExpectHeaders = []string{headerExpectedStream, headerExpectedLastSeq, headerExpectedSubjectSeq, headerExpectedSubject, headerExpectedMsgID}
+
 const (
 	rollupSubject = "sub"
 	rollupAll     = "all"

@@ -33,6 +33,8 @@ type Published struct {
 	Stored bool
 	// Counter is the new value of a message counter, "" for other messages.
 	Counter string
+	// Previous is the last sequence of the message's subject before it. It is known only in a stream that republishes.
+	Previous uint64
 	// Err refuses the message; the other fields are zero.
 	Err *apierr.Error
 }
@@ -43,11 +45,19 @@ type Published struct {
 // The checks run in this order: sealed, batch and counter headers, size, expected stream, source header, schedule, TTL, expected
 // last sequence, that of the subject, duplicate, expected last id, rollup, limits with discard new.
 func (s *Stream) Publish(now int64, p *Pub, stored *msg.Message) (Published, error) {
+	return s.publish(now, p, stored, false)
+}
+
+// publish is Publish; a copied message comes from another stream.
+func (s *Stream) publish(now int64, p *Pub, stored *msg.Message, copied bool) (Published, error) {
 	d := &s.directives
 	if len(p.Header) > 0 {
 		d.parse(p.Header)
 	} else if *d != (directives{}) {
 		*d = directives{}
+	}
+	if copied {
+		d.forCopy(&s.cfg)
 	}
 	*stored = msg.Message{Time: now, Subject: p.Subject, Header: p.Header, Data: p.Data}
 	if s.transform != nil {
@@ -78,16 +88,23 @@ func (s *Stream) Publish(now int64, p *Pub, stored *msg.Message) (Published, err
 	if e, err := s.checkRoom(stored); e != nil || err != nil {
 		return Published{Err: e}, err
 	}
-	kept, err := s.store1(d, stored)
-	return Published{Seq: stored.Seq, Stored: kept, Counter: counter}, err
+	stored.Seq = s.store.State().LastSeq + 1
+	result, err := s.store1(d, stored)
+	result.Counter = counter
+	return result, err
 }
 
-// store1 gives m its sequence, stores it if somebody wants it, and makes room behind it.
-func (s *Stream) store1(d *directives, m *msg.Message) (kept bool, err error) {
-	m.Seq = s.store.State().LastSeq + 1
+// store1 stores m under its sequence if somebody wants it, and makes room behind it.
+func (s *Stream) store1(d *directives, m *msg.Message) (result Published, err error) {
+	result.Seq = m.Seq
+	if s.cfg.RePublish != nil {
+		if result.Previous, err = s.lastOf(m.Subject); err != nil {
+			return result, err
+		}
+	}
 	if d.msgID != "" && s.cfg.Duplicates > 0 {
 		if err := s.addDedupeID(d.msgID, m.Seq, m.Time); err != nil {
-			return false, err
+			return result, err
 		}
 	}
 	if d.msgID != s.lastMsgID {
@@ -95,36 +112,37 @@ func (s *Stream) store1(d *directives, m *msg.Message) (kept bool, err error) {
 	}
 	if s.cfg.Retention == api.InterestRetention && (s.Interested == nil || !s.Interested(m.Subject)) {
 		s.store.SetLast(m.Seq)
-		return false, nil
+		return result, nil
 	}
 	ttl := s.raiseTTL(d, m)
 	if err := s.store.Append(m); err != nil {
-		return false, err
+		return result, err
 	}
 	if s.nextAge == 0 {
 		s.nextAge = m.Time + int64(s.cfg.MaxAge)
 	}
 	if ttl != 0 {
 		if err := s.addTTL(m.Seq, m.Time, ttl); err != nil {
-			return false, err
+			return result, err
 		}
 	}
 	if d.rollup != "" {
 		if err := s.rollUp(d.rollup, m); err != nil {
-			return false, err
+			return result, err
 		}
 	}
 	if s.cfg.MaxMsgsPer > 0 {
 		if err := s.enforcePerSubject(m.Subject); err != nil {
-			return false, err
+			return result, err
 		}
 	}
 	if s.cfg.MaxMsgs > 0 || s.cfg.MaxBytes > 0 {
 		if err := s.enforceLimits(); err != nil {
-			return false, err
+			return result, err
 		}
 	}
-	return true, nil
+	result.Stored = true
+	return result, nil
 }
 
 // checkMessage checks m by itself against the configuration.

@@ -101,7 +101,9 @@ func checkSources(c *api.StreamConfig) *apierr.Error {
 	return nil
 }
 
-// sourceKey is equal for sources that would copy the same messages.
+// OriginKey names an origin for Copy: it is equal for sources that would copy the same messages.
+func OriginKey(s *api.StreamSource) string { return sourceKey(s) }
+
 func sourceKey(s *api.StreamSource) string {
 	var b strings.Builder
 	b.WriteString(s.Name)

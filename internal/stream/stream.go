@@ -5,6 +5,8 @@ package stream
 import (
 	"encoding/json"
 	"hash/fnv"
+	"maps"
+	"slices"
 	"time"
 
 	"weir/internal/api"
@@ -21,6 +23,7 @@ const (
 	keyLastID  = 'l' // id of the last message stored, if it had one
 	keyExpiry  = 't' // + expiry (unix ns, 8 bytes big endian) + sequence (8 bytes) → nothing
 	keyForever = 'v' // + sequence (8 bytes): the message never expires
+	keyOrigin  = 'o' // + origin → uvarint sequence up to which it was copied
 )
 
 const headerFormat = 1
@@ -32,7 +35,8 @@ type Stream struct {
 	created   int64 // unix ns
 	transform *subject.Transform
 
-	dedupe dedupeIDs
+	dedupe  dedupeIDs
+	origins origins
 	// lastMsgID is the message id of the last message stored, "" when it had none.
 	lastMsgID      string
 	lastMsgIDDirty bool
@@ -64,6 +68,9 @@ type header struct {
 // Open loads the stream that stands in store. ok is false when none does: the next call must be Init.
 func Open(store Store) (s *Stream, ok bool, err error) {
 	s = &Stream{store: store, dedupe: dedupeIDs{seqs: map[string]uint64{}}}
+	if err := s.origins.load(store); err != nil {
+		return nil, false, err
+	}
 	value, ok, err := store.Get([]byte{keyHeader})
 	if err != nil || !ok {
 		return s, false, err
@@ -161,6 +168,9 @@ func (s *Stream) Update(cfg api.StreamConfig, now int64) error {
 
 // Flush writes what changes with nearly every message. It is due at the end of an entry.
 func (s *Stream) Flush() error {
+	if err := s.origins.flush(s.store); err != nil {
+		return err
+	}
 	if !s.lastMsgIDDirty {
 		return nil
 	}
@@ -175,6 +185,10 @@ func (s *Stream) Hash() uint64 {
 	base.Assert(err == nil, "stream header can not be encoded: %v", err)
 	h.Write(doc)
 	h.Write([]byte(s.lastMsgID))
+	for _, origin := range slices.Sorted(maps.Keys(s.origins.last)) {
+		s.valueBuf = appendUint64(append(s.valueBuf[:0], origin...), s.origins.last[origin])
+		h.Write(s.valueBuf)
+	}
 	for _, e := range s.dedupe.order[s.dedupe.head:] {
 		s.valueBuf = appendUint64(appendUint64(append(s.valueBuf[:0], e.id...), uint64(e.time)), s.dedupe.seqs[e.id])
 		h.Write(s.valueBuf)

@@ -1,0 +1,142 @@
+package jetstream
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"weir/internal/api"
+	"weir/internal/machine"
+	"weir/internal/stream"
+)
+
+// copying brings the messages of other streams into this one, while this replica
+// leads: a feed for each origin. How far an origin was copied is replicated, so
+// that a new leader goes on where the last one was.
+type copying struct {
+	s *Stream
+
+	mu    sync.Mutex
+	feeds map[string]*feed // by origin key
+}
+
+// originsOf are the origins that a configuration names, by key.
+func originsOf(cfg *api.StreamConfig) map[string]*api.StreamSource {
+	list := cfg.Sources
+	if cfg.Mirror != nil {
+		list = []*api.StreamSource{cfg.Mirror}
+	}
+	byKey := make(map[string]*api.StreamSource, len(list))
+	for _, src := range list {
+		byKey[stream.OriginKey(src)] = src
+	}
+	return byKey
+}
+
+// follow makes the feeds those that the stream's configuration asks for.
+func (c *copying) follow() {
+	var want map[string]*api.StreamSource
+	var mirror bool
+	c.s.View(func(m *machine.Machine) {
+		want, mirror = originsOf(m.Stream().Config()), m.Stream().Config().Mirror != nil
+	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, f := range c.feeds {
+		if want[key] == nil || f.mirror != mirror {
+			f.cancel()
+			delete(c.feeds, key)
+		}
+	}
+	for key, src := range want {
+		if c.feeds[key] != nil || !c.s.Leads() || c.s.node.ctx.Err() != nil {
+			continue
+		}
+		if c.feeds == nil {
+			c.feeds = make(map[string]*feed)
+		}
+		f := newFeed(c.s, key, src, mirror)
+		c.feeds[key] = f
+		c.s.node.spawn(f.run)
+	}
+}
+
+// stop ends all feeds, without waiting for them.
+func (c *copying) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range c.feeds {
+		f.cancel()
+	}
+	clear(c.feeds)
+}
+
+// infos says how far the origins of cfg were copied.
+func (c *copying) infos(cfg *api.StreamConfig) (mirror *api.StreamSourceInfo, sources []api.StreamSourceInfo) {
+	for key, src := range originsOf(cfg) {
+		info := api.StreamSourceInfo{
+			Name: src.Name, External: src.External, Active: -1,
+			FilterSubject: src.FilterSubject, SubjectTransforms: src.SubjectTransforms,
+		}
+		c.mu.Lock()
+		f := c.feeds[key]
+		c.mu.Unlock()
+		if f != nil {
+			f.fill(&info)
+		}
+		if cfg.Mirror != nil {
+			return &info, nil
+		}
+		c.s.View(func(m *machine.Machine) { info.Sequence = m.Stream().CopiedUpTo(key) })
+		sources = append(sources, info)
+	}
+	slices.SortFunc(sources, func(a, b api.StreamSourceInfo) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.FilterSubject, b.FilterSubject))
+	})
+	return nil, sources
+}
+
+func (f *feed) fill(info *api.StreamSourceInfo) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	info.Lag, info.Error = f.lag, f.failure
+	if !f.heard.IsZero() {
+		info.Active = f.s.node.cfg.Clock.Now().Sub(f.heard)
+	}
+}
+
+// Pauses of a feed before it begins anew.
+const (
+	firstFeedPause = 100 * time.Millisecond
+	lastFeedPause  = 5 * time.Second
+)
+
+// run follows the origin until the feed is cancelled.
+func (f *feed) run() {
+	wait := firstFeedPause
+	for f.ctx.Err() == nil {
+		began := f.s.node.cfg.Clock.Now()
+		if err := f.follow(); err != nil && f.ctx.Err() == nil {
+			f.s.node.cfg.Logger.Debugf("Stream %s > %s copies from %s: %v", f.s.account, f.s.name, f.src.Name, err)
+		}
+		if f.s.node.cfg.Clock.Now().Sub(began) > lastFeedPause {
+			wait = firstFeedPause
+		}
+		if !f.pause(wait) {
+			return
+		}
+		wait = min(2*wait, lastFeedPause)
+	}
+}
+
+// pause waits; false says that the feed was cancelled.
+func (f *feed) pause(d time.Duration) bool {
+	ctx, cancel := context.WithCancel(f.ctx)
+	defer cancel()
+	t := f.s.node.cfg.Clock.AfterFunc(d, cancel)
+	defer t.Stop()
+	<-ctx.Done()
+	return f.ctx.Err() == nil
+}

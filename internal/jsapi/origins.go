@@ -1,0 +1,75 @@
+package jsapi
+
+import (
+	"weir/internal/api"
+	"weir/internal/apierr"
+	"weir/internal/meta"
+)
+
+// originNames are the streams of the same account that a configuration copies from.
+func originNames(cfg *api.StreamConfig) []string {
+	list := cfg.Sources
+	if cfg.Mirror != nil {
+		list = []*api.StreamSource{cfg.Mirror}
+	}
+	var names []string
+	for _, src := range list {
+		if src.External == nil {
+			names = append(names, src.Name)
+		}
+	}
+	return names
+}
+
+// checkOrigins refuses a stream that would copy from itself, or from an origin and from what copies that one. The order
+// counts: an origin is judged by those named before it. Counters can not add up those of origins yet.
+func (c *call) checkOrigins(cfg *api.StreamConfig) *apierr.Error {
+	if cfg.AllowMsgCounter && len(cfg.Sources) > 0 {
+		return apierr.JSStreamInvalidConfigF("sources of message counters are not supported yet")
+	}
+	named := map[string]bool{cfg.Name: true}
+	for _, origin := range originNames(cfg) {
+		cycle := false
+		c.svc.node.View(func(s *meta.State) { cycle = copiesFrom(s, c.Account, origin, named, map[string]bool{}) })
+		if cycle {
+			return apierr.JSStreamInvalidConfigF("detected cycle")
+		}
+		named[origin] = true
+	}
+	return nil
+}
+
+// copiesFrom tells whether a stream copies, over however many others, from one that is named.
+func copiesFrom(s *meta.State, account, name string, named, seen map[string]bool) bool {
+	a := s.Stream(account, name)
+	if a == nil || a.Config == nil || seen[name] {
+		return false
+	}
+	seen[name] = true
+	for _, origin := range originNames(a.Config) {
+		if named[origin] || copiesFrom(s, account, origin, named, seen) {
+			return true
+		}
+	}
+	return false
+}
+
+// alternates are the stream and its mirrors, if it has any and there is a cluster.
+func (c *call) alternates() []api.StreamAlternate {
+	if c.svc.cfg.Cluster == "" {
+		return nil
+	}
+	list := []api.StreamAlternate{{Name: c.stream(), Domain: c.svc.cfg.Domain, Cluster: c.svc.cfg.Cluster}}
+	c.svc.node.View(func(s *meta.State) {
+		for _, a := range s.Streams(c.Account) {
+			if a.Config == nil || a.Config.Mirror == nil || a.Config.Mirror.External != nil || a.Config.Mirror.Name != c.stream() {
+				continue
+			}
+			list = append(list, api.StreamAlternate{Name: a.Name, Domain: c.svc.cfg.Domain, Cluster: c.svc.cfg.Cluster})
+		}
+	})
+	if len(list) == 1 {
+		return nil
+	}
+	return list
+}

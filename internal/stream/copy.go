@@ -1,0 +1,105 @@
+package stream
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+
+	"weir/internal/api"
+	"weir/internal/apierr"
+	"weir/internal/base"
+	"weir/internal/msg"
+)
+
+// Copied is a message that a mirror or a sourcing stream takes over from an origin. Subject and headers are as they are to
+// be stored. It is borrowed.
+type Copied struct {
+	Pub
+	Seq  uint64 // in the origin
+	Time int64  // when the origin stored it, unix ns
+}
+
+// origins remembers how far each origin was copied.
+type origins struct {
+	last  map[string]uint64 // origin → sequence of its last message that was dealt with
+	dirty map[string]struct{}
+}
+
+func (o *origins) load(store Store) error {
+	o.last, o.dirty = map[string]uint64{}, map[string]struct{}{}
+	var bad error
+	err := store.ScanKeys([]byte{keyOrigin}, func(key, value []byte) bool {
+		seq, n := binary.Uvarint(value)
+		if n <= 0 {
+			bad = base.Corruptf("position in origin %q has a value of %d bytes", key[1:], len(value))
+			return false
+		}
+		o.last[string(key[1:])] = seq
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	return bad
+}
+
+func (o *origins) flush(store Store) error {
+	for _, origin := range slices.Sorted(maps.Keys(o.dirty)) {
+		key := append([]byte{keyOrigin}, origin...)
+		if err := store.Set(key, binary.AppendUvarint(nil, o.last[origin])); err != nil {
+			return err
+		}
+	}
+	clear(o.dirty)
+	return nil
+}
+
+// CopiedUpTo is the origin's sequence up to which its messages were copied, 0 for none. origin is what was passed to Copy.
+func (s *Stream) CopiedUpTo(origin string) uint64 { return s.origins.last[origin] }
+
+// Copy stores a message of an origin, at now (unix ns). A message that was dealt with before is passed over, so a copier may
+// begin with any one it is unsure of. A mirror keeps sequence and time. What the stream refuses for good is passed over
+// too; an Err says that there is no room now, and that the message has to be offered again.
+func (s *Stream) Copy(origin string, now int64, c *Copied, stored *msg.Message) (p Published, err error) {
+	switch {
+	case c.Seq <= s.origins.last[origin]:
+		return Published{}, nil
+	case s.cfg.Mirror != nil:
+		p, err = s.copyToMirror(c, stored)
+	case len(s.cfg.Sources) > 0:
+		p, err = s.publish(now, &c.Pub, stored, true)
+	}
+	if err != nil || p.Err != nil && s.cfg.Discard == api.DiscardNew && p.Err.ErrCode == apierr.JSStreamStoreFailedF("").ErrCode {
+		return p, err
+	}
+	p.Err = nil
+	s.origins.last[origin] = c.Seq
+	s.origins.dirty[origin] = struct{}{}
+	return p, nil
+}
+
+func (s *Stream) copyToMirror(c *Copied, stored *msg.Message) (Published, error) {
+	if c.Seq <= s.store.State().LastSeq || !storable(c.Subject) || s.cfg.Sealed {
+		return Published{}, nil
+	}
+	d := &s.directives
+	d.parse(c.Header)
+	d.forCopy(&s.cfg)
+	*stored = msg.Message{Seq: c.Seq, Time: c.Time, Subject: c.Subject, Header: c.Header, Data: c.Data}
+	if e, err := s.checkRoom(stored); e != nil || err != nil {
+		return Published{Err: e}, err
+	}
+	return s.store1(d, stored)
+}
+
+// forCopy takes away what a message asked of the stream that it was published to.
+func (d *directives) forCopy(cfg *api.StreamConfig) {
+	kept := directives{msgID: d.msgID, incr: d.incr}
+	if ttl, ok := parseTTL(d.ttl); ok && ttl != 0 && cfg.AllowMsgTTL {
+		kept.ttl = d.ttl
+	}
+	if cfg.AllowRollup && !cfg.DenyPurge && (d.rollup == rollupSubject || d.rollup == rollupAll) {
+		kept.rollup = d.rollup
+	}
+	*d = kept
+}
