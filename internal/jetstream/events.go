@@ -16,6 +16,9 @@ type Events interface {
 	StreamReady(s *Stream, origin meta.Origin, created bool)
 	// StreamLeader: this node was elected leader of a stream's group.
 	StreamLeader(s *Stream)
+	// QuorumLost: the group of a stream that has a replica here can not elect a
+	// leader. It is told again while that lasts.
+	QuorumLost(s *Stream)
 	// MetaLeader: this node was elected leader of the meta group.
 	MetaLeader()
 	// ConsumerChanged is called on every replica; the leader is the one to speak.
@@ -28,6 +31,7 @@ type noEvents struct{}
 
 func (noEvents) StreamReady(*Stream, meta.Origin, bool)                      {}
 func (noEvents) StreamLeader(*Stream)                                        {}
+func (noEvents) QuorumLost(*Stream)                                          {}
 func (noEvents) MetaLeader()                                                 {}
 func (noEvents) ConsumerChanged(*Stream, *consumer.Consumer, machine.Change) {}
 func (noEvents) RunnerEvent(*Stream, string, runner.Event)                   {}

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"context"
 	"strings"
 
 	"weir/internal/base"
@@ -33,6 +34,24 @@ func (n *Node) MetaLeader() Place {
 	initialised := false
 	g.View(func(s *meta.State) { initialised = s.ClusterID() != "" })
 	return Place{Here: l.Ready && initialised}
+}
+
+// CatchUpMeta waits until this node, if it leads the meta group, has applied all
+// that the group committed: others may have applied it, and told clients, before.
+func (n *Node) CatchUpMeta() {
+	g := n.meta.Load()
+	if g == nil || !g.lead.Load().Self {
+		return
+	}
+	committed := g.group.Status().Committed
+	if g.Applied() >= committed {
+		return
+	}
+	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
+	defer cancel()
+	if err := g.group.WaitApplied(ctx, committed); err != nil {
+		n.cfg.Logger.Debugf("Catch up with the meta group: %v", err)
+	}
 }
 
 // StreamLeader says where a stream's leader is.

@@ -153,6 +153,9 @@ func (n *Node) MetaRaft() (rafthost.Status, bool) {
 	return g.group.Status(), true
 }
 
+// ID is this node's identity.
+func (n *Node) ID() base.NodeID { return n.cfg.Identity.Node }
+
 // Linked tells whether a node is this one or has a link to it.
 func (n *Node) Linked(id base.NodeID) bool { return n.linked(id) }
 

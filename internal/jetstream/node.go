@@ -238,6 +238,7 @@ func (n *Node) Start() error {
 	n.spawn(n.checkpointLoop)
 	n.spawn(n.outboxLoop)
 	n.spawn(n.watchLogs)
+	n.spawn(n.watchQuorum)
 	return nil
 }
 

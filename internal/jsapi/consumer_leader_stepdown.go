@@ -1,6 +1,9 @@
 package jsapi
 
 import (
+	"slices"
+
+	"weir/internal/api"
 	"weir/internal/apierr"
 	"weir/internal/base"
 	"weir/internal/jetstream"
@@ -11,7 +14,7 @@ import (
 // the stream's leader: another member, the preferred one if named, runs the
 // consumer from now on.
 func (c *call) consumerStepdown() {
-	preferred, err := c.decodeStepdown()
+	wish, err := c.decodeStepdown()
 	if err != nil {
 		c.fail(err)
 		return
@@ -33,7 +36,7 @@ func (c *call) consumerStepdown() {
 		c.fail(apierr.JSConsumerNotFoundErr)
 		return
 	}
-	a.Runner, err = c.nextRunner(st, a.Runner, preferred)
+	a.Runner, err = c.nextRunner(st, a.Runner, wish)
 	switch {
 	case err != nil:
 		c.fail(err)
@@ -44,27 +47,32 @@ func (c *call) consumerStepdown() {
 	}
 }
 
-// nextRunner is another member that is online, the one on a server if it is
-// named; 0 when there is no other.
-func (c *call) nextRunner(st *jetstream.Stream, now base.ReplicaID, preferred string) (base.ReplicaID, *apierr.Error) {
+// nextRunner is another member that is online, the one that is wished for if any; 0
+// when there is no other.
+func (c *call) nextRunner(st *jetstream.Stream, now base.ReplicaID, wish *api.Placement) (base.ReplicaID, *apierr.Error) {
 	voters, _ := st.Members()
-	var others []base.ReplicaID
+	var leader base.NodeID
+	var members []base.NodeID
+	var others []base.Replica
 	for _, r := range voters {
-		if !c.svc.node.Linked(r.Node) {
-			continue
-		}
-		if preferred != "" && c.svc.node.NodeName(r.Node) == preferred {
-			return r.ID, nil
-		}
-		if r.ID != now {
-			others = append(others, r.ID)
+		members = append(members, r.Node)
+		if r.ID == now {
+			leader = r.Node
+		} else if c.svc.node.Linked(r.Node) {
+			others = append(others, r)
 		}
 	}
+	node, err := c.heir(wish, leader, members)
 	switch {
-	case preferred != "":
-		return 0, apierr.JSClusterNoPeersErrF("no suitable peers for placement, peer not found: " + preferred)
+	case err != nil:
+		return 0, err
+	case node != 0:
+		others = slices.DeleteFunc(others, func(r base.Replica) bool { return r.Node != node })
+		if len(others) == 0 {
+			return 0, apierr.JSClusterNoPeersErrF("no replacement peer connected")
+		}
 	case len(others) == 0:
 		return 0, nil
 	}
-	return others[int(randomName(1)[0])%len(others)], nil
+	return others[int(randomName(1)[0])%len(others)].ID, nil
 }

@@ -64,15 +64,42 @@ func (s *Service) StreamLeader(st *jetstream.Stream) {
 	})
 }
 
-// QuorumLost tells that a stream of more than one replica has no quorum.
+// QuorumLost tells that a stream of more than one replica has no quorum, nor have
+// its consumers.
 func (s *Service) QuorumLost(st *jetstream.Stream) {
 	s.later(func() {
+		s.adviseConsumersLost(st)
 		advisory := &api.StreamQuorumLost{
 			Advisory: s.newAdvisory(api.StreamQuorumLostAdvisoryType), Stream: st.Name(),
 			Replicas: s.allReplicas(st), Domain: s.cfg.Domain,
 		}
 		s.adviseTwice(st, "STREAM.QUORUM_LOST."+st.Name(), advisory, &advisory.Account)
 	})
+}
+
+// adviseConsumersLost tells the same of each consumer of more than one replica, if
+// anybody listens.
+func (s *Service) adviseConsumersLost(st *jetstream.Stream) {
+	acc, system := s.cfg.Accounts.Account(st.Account()), s.cfg.Accounts.System()
+	subj := func(name string) string { return "CONSUMER.QUORUM_LOST." + st.Name() + "." + name }
+	var names []string
+	st.View(func(m *machine.Machine) {
+		of := m.Stream().Config()
+		for c := range m.Consumers() {
+			heard := s.heard(acc, subj(c.Name)) || s.heard(system, subj(c.Name))
+			if heard && consumerReplicas(&c.Config, of) > 1 {
+				names = append(names, c.Name)
+			}
+		}
+	})
+	replicas := s.allReplicas(st)
+	for _, name := range names {
+		advisory := &api.ConsumerQuorumLost{
+			Advisory: s.newAdvisory(api.ConsumerQuorumLostAdvisoryType), Stream: st.Name(), Consumer: name,
+			Replicas: replicas, Domain: s.cfg.Domain,
+		}
+		s.adviseTwice(st, subj(name), advisory, &advisory.Account)
+	}
 }
 
 // allReplicas are the members of a group with its leader, as advisories list them.

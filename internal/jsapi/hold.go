@@ -54,9 +54,11 @@ func (h *holder) retry() {
 	}
 	now := h.svc.cfg.Clock.Now()
 	for _, r := range list {
-		if h.svc.timeLeft(r, now) <= 0 {
+		switch {
+		case h.svc.timeLeft(r, now) <= 0:
 			h.svc.giveUp(r)
-		} else {
+		case h.svc.refuseOffline(r, now):
+		default:
 			h.svc.dispatch(r, true)
 		}
 	}

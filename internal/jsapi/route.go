@@ -1,6 +1,7 @@
 package jsapi
 
 import (
+	"strings"
 	"time"
 
 	"weir/internal/apierr"
@@ -21,6 +22,12 @@ func (c *call) route() {
 		return
 	}
 	place := c.svc.place(c)
+	if place.Missing || place.Here && c.endpoint.class == metaLeader {
+		c.svc.at.CatchUpMeta()
+	}
+	if place.Missing { // before it had caught up
+		place = c.svc.place(c)
+	}
 	switch {
 	case place.Here:
 		c.endpoint.handle(c)
@@ -110,10 +117,18 @@ func (s *Service) giveUp(r *jetstream.Request) {
 // whyNobody is the error of a call that nobody answers: what it is about is
 // offline, or the meta group has no leader.
 func (c *call) whyNobody() *apierr.Error {
-	if c.endpoint.class == metaLeader || c.svc.node == nil {
-		return apierr.JSClusterNotAvailErr
+	if err := c.offline(); err != nil {
+		return err
 	}
-	err := apierr.JSClusterNotAvailErr
+	return apierr.JSClusterNotAvailErr
+}
+
+// offline is the error of a call about a stream that no node here runs: each of its
+// nodes is out of sight, or this version can not read it. Otherwise it is nil.
+func (c *call) offline() (err *apierr.Error) {
+	if c.endpoint.class == metaLeader && !c.passedOn() || c.svc.node == nil {
+		return nil
+	}
 	c.svc.node.View(func(st *meta.State) {
 		a := st.Stream(c.Account, c.stream())
 		if a == nil {
@@ -121,11 +136,41 @@ func (c *call) whyNobody() *apierr.Error {
 		}
 		if reason := a.Unsupported(jetstream.APILevel); reason != "" {
 			err = apierr.JSStreamOfflineReasonErrF(reason)
-		} else if c.svc.allOffline(a) {
-			err = apierr.JSStreamOfflineErr
+			return
+		}
+		if !c.svc.allOffline(a) {
+			return
+		}
+		err = apierr.JSStreamOfflineErr
+		if strings.HasPrefix(c.endpoint.subject, "CONSUMER.") {
+			err = apierr.JSConsumerOfflineErr
 		}
 	})
 	return err
+}
+
+// offlineDelay is how long a stream or consumer has to be offline before calls about
+// it are refused: a node may be about to come back.
+const offlineDelay = 500 * time.Millisecond
+
+// refuseOffline answers a request that has waited for long enough about what is
+// offline; false leaves it to wait.
+func (s *Service) refuseOffline(r *jetstream.Request, now time.Time) bool {
+	if now.Sub(r.Since) < offlineDelay {
+		return false
+	}
+	if _, hot := parseHot(r.Subject); hot {
+		return false
+	}
+	c := s.newCall(r)
+	if c == nil {
+		return false
+	}
+	err := c.offline()
+	if err != nil {
+		s.later(func() { c.fail(err) })
+	}
+	return err != nil
 }
 
 func (s *Service) allOffline(a *meta.Assignment) bool {

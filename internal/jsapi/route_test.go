@@ -40,6 +40,7 @@ func (p *places) get(place *jetstream.Place) jetstream.Place {
 }
 
 func (p *places) MetaLeader() jetstream.Place                   { return p.get(&p.meta) }
+func (p *places) CatchUpMeta()                                  {}
 func (p *places) StreamLeader(_, _ string) jetstream.Place      { return p.get(&p.stream) }
 func (p *places) ConsumerRunner(_, _, _ string) jetstream.Place { return p.get(&p.consumer) }
 func (p *places) Stream(_, _ string) *jetstream.Stream          { return p.local }

@@ -40,6 +40,7 @@ type Limits struct {
 // locator says where requests are answered; *jetstream.Node is one.
 type locator interface {
 	MetaLeader() jetstream.Place
+	CatchUpMeta()
 	StreamLeader(account, stream string) jetstream.Place
 	ConsumerRunner(account, stream, consumer string) jetstream.Place
 	Stream(account, stream string) *jetstream.Stream

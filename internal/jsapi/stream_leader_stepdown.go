@@ -1,31 +1,75 @@
 package jsapi
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"weir/internal/api"
 	"weir/internal/apierr"
 	"weir/internal/base"
 	"weir/internal/jetstream"
+	"weir/internal/meta"
 )
 
-// decodeStepdown reads where the new leader should be; "" for anywhere.
-func (c *call) decodeStepdown() (preferred string, err *apierr.Error) {
+// decodeStepdown reads where the new leader should be; nil for anywhere.
+func (c *call) decodeStepdown() (*api.Placement, *apierr.Error) {
 	var req api.LeaderStepdownRequest
 	if err := decodeOptional(c.Body, &req); err != nil {
-		return "", err
+		return nil, err
 	}
-	if req.Placement != nil {
-		preferred = req.Placement.Preferred
+	return req.Placement, nil
+}
+
+// heir is the member that a step-down request wants to lead next: the preferred
+// one, or one that is online, in the cluster and has the tags; 0 without a wish.
+func (c *call) heir(p *api.Placement, leader base.NodeID, members []base.NodeID) (base.NodeID, *apierr.Error) {
+	if p == nil || p.Preferred == "" && p.Cluster == "" && len(p.Tags) == 0 {
+		return 0, nil
 	}
-	return preferred, nil
+	var suitable []base.NodeID
+	for _, node := range members {
+		switch name := c.svc.node.NodeName(node); {
+		case p.Preferred != "" && name == p.Preferred:
+			if node == leader {
+				return 0, apierr.JSClusterNoPeersErrF(fmt.Sprintf("preferred server %q is already leader", name))
+			}
+			return node, nil
+		case p.Preferred == "" && node != leader && c.svc.node.Linked(node) && c.svc.nodeSuits(node, p):
+			suitable = append(suitable, node)
+		}
+	}
+	switch {
+	case p.Preferred != "":
+		return 0, apierr.JSClusterNoPeersErrF(fmt.Sprintf("preferred server %q not known", p.Preferred))
+	case len(suitable) == 0:
+		return 0, apierr.JSClusterNoPeersErrF("no replacement peer connected")
+	}
+	return suitable[int(randomName(1)[0])%len(suitable)], nil
+}
+
+// nodeSuits tells whether a node is in a cluster and has all tags.
+func (s *Service) nodeSuits(id base.NodeID, p *api.Placement) (suits bool) {
+	s.node.View(func(st *meta.State) {
+		n := st.NodeByID(id)
+		if n == nil {
+			return
+		}
+		suits = p.Cluster == "" || p.Cluster == n.Cluster
+		for _, tag := range p.Tags {
+			has := func(t string) bool { return strings.EqualFold(t, tag) }
+			suits = suits && slices.ContainsFunc(n.Tags, has)
+		}
+	})
+	return suits
 }
 
 // streamStepdown answers $JS.API.STREAM.LEADER.STEPDOWN.<stream> on the leader,
 // which hands over to the preferred member, or the one that lacks least, and
 // answers when it leads no more.
 func (c *call) streamStepdown() {
-	preferred, err := c.decodeStepdown()
+	wish, err := c.decodeStepdown()
 	if err != nil {
 		c.fail(err)
 		return
@@ -35,7 +79,7 @@ func (c *call) streamStepdown() {
 		c.svc.held.add(c.Request)
 		return
 	}
-	to, err := c.successor(st, preferred)
+	to, err := c.successor(st, wish)
 	if err != nil {
 		c.fail(err)
 		return
@@ -73,28 +117,30 @@ func (s *Service) await(holds func() bool) {
 }
 
 // successor is the member that takes over; 0 for a group of one.
-func (c *call) successor(st *jetstream.Stream, preferred string) (best base.ReplicaID, err *apierr.Error) {
+func (c *call) successor(st *jetstream.Stream, wish *api.Placement) (best base.ReplicaID, err *apierr.Error) {
 	status := st.Group().Status()
+	members := []base.NodeID{st.LeaderNode()}
+	for _, p := range status.Peers {
+		if !p.Learner {
+			members = append(members, p.Node)
+		}
+	}
+	node, err := c.heir(wish, st.LeaderNode(), members)
+	if err != nil {
+		return 0, err
+	}
 	var match uint64
 	for _, p := range status.Peers {
-		if p.Learner {
-			continue
-		}
-		if preferred != "" {
-			if c.svc.node.NodeName(p.Node) == preferred {
-				return p.ID, nil
-			}
-			continue
-		}
-		if p.Active && (best == 0 || p.Match > match) {
+		switch {
+		case p.Learner:
+		case node != 0 && p.Node == node:
+			return p.ID, nil
+		case node == 0 && p.Active && (best == 0 || p.Match > match):
 			best, match = p.ID, p.Match
 		}
 	}
-	switch {
-	case preferred != "" && preferred != c.svc.cfg.Name:
-		return 0, apierr.JSClusterNoPeersErrF("no suitable peers for placement, peer not found: " + preferred)
-	case best == 0 && len(status.Voters) > 1 && preferred == "":
-		return 0, apierr.JSClusterNoPeersErrF("no suitable peers for placement, peer offline")
+	if best == 0 && len(status.Voters) > 1 {
+		return 0, apierr.JSClusterNoPeersErrF("no replacement peer connected")
 	}
 	return best, nil
 }

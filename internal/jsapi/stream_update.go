@@ -6,6 +6,7 @@ import (
 	"weir/internal/api"
 	"weir/internal/apierr"
 	"weir/internal/base"
+	"weir/internal/jetstream"
 	"weir/internal/machine"
 	"weir/internal/meta"
 	"weir/internal/stream"
@@ -19,6 +20,10 @@ const updateAttempts = 5
 // proposes. The stream's leader answers when the configuration is in force.
 // Whether consumers fit the new limits is checked where this node has a replica.
 func (c *call) streamUpdate() {
+	if a := c.assignment(c.Account, c.stream()); a != nil && a.Unsupported(jetstream.APILevel) == "" && c.svc.allOffline(a) {
+		c.svc.cfg.Clock.AfterFunc(offlineDelay, func() { c.fail(apierr.JSStreamOfflineErr) })
+		return
+	}
 	for range updateAttempts {
 		cmd, err := c.plannedUpdate()
 		if err != nil {

@@ -8,25 +8,26 @@ import (
 )
 
 // metaStepdown answers $JS.API.META.LEADER.STEPDOWN (system account) on the meta
-// leader, which hands over to the preferred server, or any that is up to date,
-// and answers when it leads no more.
+// leader, which hands over to the server that is wished for, or any that is up to
+// date, and answers when it leads no more.
 func (c *call) metaStepdown() {
-	preferred, err := c.decodeStepdown()
+	wish, err := c.decodeStepdown()
 	if err != nil {
 		c.fail(err)
 		return
 	}
-	var to base.NodeID
-	if preferred != "" {
-		c.svc.node.View(func(s *meta.State) {
-			if n := s.NodeByPeer(preferred); n != nil {
-				to = n.ID
-			}
-		})
-		if to == 0 {
-			c.fail(apierr.JSClusterNoPeersErrF("no suitable peers for placement, peer not found: " + preferred))
-			return
+	status, _ := c.svc.node.MetaRaft()
+	self := c.svc.node.ID()
+	members := []base.NodeID{self}
+	for _, p := range status.Peers {
+		if !p.Learner {
+			members = append(members, p.Node)
 		}
+	}
+	to, err := c.heir(wish, self, members)
+	if err != nil {
+		c.fail(err)
+		return
 	}
 	if err := c.svc.node.TransferMeta(to); err != nil {
 		c.fail(apierr.JSRaftGeneralErrF(err))

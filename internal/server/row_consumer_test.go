@@ -285,6 +285,10 @@ func TestRow18_LeaderElected(t *testing.T) {
 		t.Errorf("account in its own: %v, in the system account: %v", doc["account"], sys["account"])
 	}
 	for _, preferred := range []string{"n1", "n2", "n3"} {
+		if r.consumerInfo("R18", "c").Cluster.Leader == preferred {
+			r.refused(r.app, "CONSUMER.LEADER.STEPDOWN.R18.c", `{"placement":{"preferred":"`+preferred+`"}}`, 10005)
+			continue
+		}
 		r.must(r.app, "CONSUMER.LEADER.STEPDOWN.R18.c", `{"placement":{"preferred":"`+preferred+`"}}`)
 		if now := r.consumerInfo("R18", "c").Cluster.Leader; now != preferred {
 			t.Errorf("%s leads, not %s", now, preferred)
