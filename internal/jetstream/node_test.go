@@ -15,6 +15,7 @@ import (
 	"weir/internal/conf"
 	"weir/internal/machine"
 	"weir/internal/meta"
+	"weir/internal/rafthost"
 	"weir/internal/router"
 	"weir/internal/runner"
 )
@@ -204,3 +205,7 @@ func mustJSON(t testing.TB, v any) []byte {
 	}
 	return raw
 }
+
+func newMemFS() vfs.FS { return vfs.NewMem() }
+
+func noLeader() *rafthost.LeaderInfo { return new(rafthost.LeaderInfo) }

@@ -1,0 +1,132 @@
+package jetstream
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"weir/internal/api"
+	"weir/internal/base"
+	"weir/internal/consumer"
+	"weir/internal/machine"
+	"weir/internal/runner"
+)
+
+// ackAll pulls and acknowledges n messages, waiting for the confirmation of each.
+func (c *testCluster) ackAll(stream, name string, n int) {
+	c.t.Helper()
+	h := c.runner(stream, name)
+	msgs, confirmed := h.inbox("msgs."+name), h.inbox("confirmed."+name)
+	r := h.stream(stream).Runner(name)
+	r.Pull(runner.PullRequest{Reply: "msgs." + name, Body: fmt.Append(nil, n)})
+	for seq := range uint64(n) {
+		h.receive(msgs)
+		r.Ack(runner.Ack{Stream: seq + 1, Consumer: seq + 1, Deliveries: 1, Reply: "confirmed." + name})
+	}
+	for range n {
+		h.receive(confirmed)
+	}
+}
+
+// Frames of deltas that are lost are made good, whatever other consumers do.
+func TestLostDeltasAreSentAgain(t *testing.T) {
+	c := startCluster(t, 3)
+	names := c.spread()
+	var count atomic.Int32
+	c.net.mu.Lock()
+	c.net.filter = func(_, _ base.NodeID, kind byte, _ []byte) bool { return kind == frameDeltas && count.Add(1)%3 == 1 }
+	c.net.mu.Unlock()
+	for _, name := range names {
+		c.ackAll("S", name, 5)
+	}
+	for _, name := range names {
+		c.until("state on all nodes", func() bool {
+			for _, h := range c.all {
+				if info := h.stream("S").ConsumerInfo(name); info == nil || info.AckFloor.Stream != 5 {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}
+
+// testOutbox is an outbox whose stream has no group.
+func testOutbox(t *testing.T) (*outbox, *Stream) {
+	h := startNodeIn(t, newMemFS(), "store")
+	t.Cleanup(h.stop)
+	h.until("meta leader", func() bool { return h.node.MetaLeader().Here })
+	cfg := streamConfig("S", api.FileStorage, 1)
+	s := h.createStream(cfg)
+	s.lead.Store(noLeader()) // nothing goes out by itself
+	return &s.outbox, s
+}
+
+func delta(epoch, ticket uint64) *runner.Delta {
+	return &runner.Delta{Consumer: 9, Epoch: epoch, Ticket: ticket, Ops: []byte{0}}
+}
+
+func verdict(epoch, ticket uint64, v consumer.Verdict) machine.DeltaResult {
+	return machine.DeltaResult{ID: 9, Epoch: epoch, Ticket: ticket, Verdict: v}
+}
+
+// A runner that was replaced may send once more in its last turn. That must not
+// hide what the next one sends.
+func TestOutboxKeepsEpochsApart(t *testing.T) {
+	o, _ := testOutbox(t)
+	o.send(delta(2, 1))
+	o.send(delta(1, 7)) // late
+	o.send(delta(2, 2))
+	o.settled(verdict(1, 7, consumer.Stale))
+	if u := o.waiting[9]; u == nil || len(u.list) != 2 {
+		t.Fatalf("%+v", u)
+	}
+	o.settled(verdict(2, 2, consumer.Applied))
+	if o.waits() {
+		t.Fatal("what was applied still waits")
+	}
+	o.send(delta(2, 3))
+	o.send(delta(3, 1)) // the next runner
+	o.settled(verdict(3, 1, consumer.Applied))
+	if o.waits() {
+		t.Fatal("deltas of an epoch that is over still wait")
+	}
+}
+
+// One gap makes everything behind it premature: that is repeated once, not once
+// for each.
+func TestOutboxRepeatsPrematureOnce(t *testing.T) {
+	o, _ := testOutbox(t)
+	for ticket := range uint64(100) {
+		o.send(delta(1, ticket+1))
+	}
+	o.mu.Lock()
+	o.unsent = nil // all lost on the way but some
+	o.mu.Unlock()
+	for ticket := range uint64(50) {
+		o.settled(verdict(1, ticket+51, consumer.Premature))
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.unsent) != 100 || o.unsent[0].Ticket != 1 {
+		t.Fatalf("%d deltas go out again", len(o.unsent))
+	}
+}
+
+// A consumer that hears nothing gets its deltas repeated although others are busy.
+func TestOutboxRepeatsPerConsumer(t *testing.T) {
+	o, s := testOutbox(t)
+	o.send(delta(1, 1))
+	o.send(&runner.Delta{Consumer: 8, Epoch: 1, Ticket: 1, Ops: []byte{0}})
+	o.mu.Lock()
+	o.unsent = nil
+	o.waiting[9].moved = o.waiting[9].moved.Add(-2 * resendAfter)
+	o.mu.Unlock()
+	o.resendLate(s.node.cfg.Clock.Now().Add(-time.Millisecond))
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.unsent) != 1 || o.unsent[0].Consumer != 9 {
+		t.Fatalf("unsent: %+v", o.unsent)
+	}
+}
