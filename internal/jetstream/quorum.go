@@ -1,0 +1,55 @@
+package jetstream
+
+import "time"
+
+const (
+	// quorumCheck is how often this node looks whether its streams have a quorum.
+	quorumCheck = time.Second
+	// quorumPause is the least time between two reports about a stream.
+	quorumPause = 10 * time.Second
+	// quorumGrace is how long a replica that was opened may look for its group.
+	quorumGrace = 5 * time.Second
+)
+
+// watchQuorum tells of streams here whose group has lost its quorum.
+func (n *Node) watchQuorum() {
+	type watch struct{ opened, told time.Time }
+	watched := make(map[*Stream]watch)
+	tick := n.cfg.Clock.NewTicker(quorumCheck)
+	defer tick.Stop()
+	for {
+		var now time.Time
+		select {
+		case <-n.ctx.Done():
+			return
+		case now = <-tick.C():
+		}
+		next := make(map[*Stream]watch, len(watched))
+		for _, s := range n.allStreams() {
+			w, known := watched[s]
+			if !known {
+				w.opened = now
+			}
+			if now.Sub(w.opened) >= quorumGrace && now.Sub(w.told) >= quorumPause && s.quorumLost() {
+				w.told = now
+				n.cfg.Logger.Warnf("JetStream stream %s > %s has lost its quorum", s.account, s.name)
+				n.cfg.Events.QuorumLost(s)
+			}
+			next[s] = w
+		}
+		watched = next
+	}
+}
+
+// quorumLost tells whether the group, of more than one, has no leader and too few
+// of its members are in sight to elect one.
+func (s *Stream) quorumLost() bool {
+	voters := len(s.members.Load().voters)
+	if voters < 2 || s.Failure() != nil {
+		return false
+	}
+	if l := s.lead.Load(); l.Leader != 0 && s.node.linked(l.LeaderNode) {
+		return false
+	}
+	return len(s.onlineVoters()) <= voters/2
+}
