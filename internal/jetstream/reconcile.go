@@ -90,6 +90,10 @@ func (n *Node) assign() {
 			lost = append(lost, id)
 			continue
 		}
+		if s := n.streamByGroup(a.Group); s != nil && s.replica == r.ID && s.isLost(a) {
+			lost = append(lost, meta.LostReplica{Group: a.Group, Replica: r.ID})
+			continue
+		}
 		n.assignOne(a, r)
 	}
 	for _, s := range n.allStreams() {
@@ -212,13 +216,16 @@ func (n *Node) reportLost(lost []meta.LostReplica, done func()) {
 	})
 }
 
-// replicaFailed asks for a fresh replica in place of one that stopped, unless it
-// is the only one: then an operator decides.
+// isLost tells that the replica is damaged and others have what it held. Of the only
+// one an operator decides.
+func (s *Stream) isLost(a *meta.Assignment) bool {
+	return len(a.Replicas) > 1 && base.IsCorrupt(s.Failure())
+}
+
+// replicaFailed has assign ask for a fresh replica in place of one that is lost,
+// until there is one.
 func (n *Node) replicaFailed(s *Stream, err error) {
-	if !base.IsCorrupt(err) || len(s.Assignment().Replicas) < 2 {
-		return
-	}
-	n.reportLost([]meta.LostReplica{{Group: s.id, Replica: s.replica}}, func() {})
+	n.assignmentsChanged()
 }
 
 // reconcile makes a stream's leader compare what is with what should be, soon.
