@@ -222,12 +222,6 @@ func (s *Stream) isLost(a *meta.Assignment) bool {
 	return len(a.Replicas) > 1 && base.IsCorrupt(s.Failure())
 }
 
-// replicaFailed has assign ask for a fresh replica in place of one that is lost,
-// until there is one.
-func (n *Node) replicaFailed(s *Stream, err error) {
-	n.assignmentsChanged()
-}
-
 // reconcile makes a stream's leader compare what is with what should be, soon.
 func (n *Node) reconcile(s *Stream) {
 	d := &s.duty

@@ -303,7 +303,7 @@ func (s *Stream) Stopped(err error) {
 	s.stopRunners(runner.CloseSilent)
 	s.over()
 	s.node.replicaStopped(s)
-	s.node.replicaFailed(s, err)
+	s.node.assignmentsChanged() // which asks for another one, until there is one
 }
 
 // Failure is why the replica stopped; nil while it works.
