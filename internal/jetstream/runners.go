@@ -5,10 +5,8 @@ import (
 
 	"weir/internal/consumer"
 	"weir/internal/machine"
-	"weir/internal/msgstore"
 	"weir/internal/router"
 	"weir/internal/runner"
-	"weir/internal/subject"
 )
 
 // runnerEnv is what the stream's runners use of this node.
@@ -17,7 +15,7 @@ func (s *Stream) runnerEnv() *runner.Env {
 	return &runner.Env{
 		Clock: n.cfg.Clock,
 		Log:   n.cfg.Logger,
-		Store: readStore{s.store.Reader()},
+		Store: readStore{s.store.Reader(), s},
 		Publish: func(subj, reply string, hdr, payload []byte) {
 			n.publish(s.acc, &router.Msg{Subject: []byte(subj), Reply: []byte(reply), Header: hdr, Payload: payload})
 		},
@@ -43,14 +41,6 @@ func (s *Stream) runnerEnv() *runner.Env {
 func (s *Stream) live() bool {
 	l := s.lead.Load()
 	return l.Leader != 0 && (l.Self || s.node.linked(l.LeaderNode)) && s.contact.isSure()
-}
-
-// readStore is the read side of the store as runners want it.
-type readStore struct{ msgstore.Reader }
-
-func (r readStore) LastOfSubject(literal string, upTo uint64) (uint64, error) {
-	seq, _, err := r.LastMatching(subject.NewFilter(literal), upTo)
-	return seq, err
 }
 
 // runner finds the runner of a consumer on this node; nil when it runs elsewhere.

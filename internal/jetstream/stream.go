@@ -48,6 +48,7 @@ type Stream struct {
 	leadSince  atomic.Int64 // unix ns
 	members    atomic.Pointer[members]
 	failure    atomic.Pointer[error] // why the replica stopped
+	damaged    atomic.Bool           // it is about to, as what it holds is damaged
 
 	requests *waiters[machine.Reply]
 	ingest   ingest
