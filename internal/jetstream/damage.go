@@ -43,8 +43,8 @@ func (s *Stream) noteDamage(err error) {
 		return
 	}
 	s.node.spawn(func() {
-		if err := s.node.host.Close(s.id); err != nil {
-			s.node.cfg.Logger.Errorf("Close the group of stream %s > %s: %v", s.account, s.name, err)
+		if closed := s.node.host.Close(s.id); closed != nil {
+			s.node.cfg.Logger.Errorf("Close the group of stream %s > %s: %v", s.account, s.name, closed)
 		}
 		s.Stopped(err)
 	})
