@@ -38,7 +38,7 @@ type world struct {
 const self = 7
 
 // TestTranscripts replays what was observed of the established server: the files in testdata were recorded by sending the
-// same requests to it.
+// same requests to it, but for testdata/copy.
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		w := &world{t: t}
@@ -111,6 +111,8 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 		return w.pause(d)
 	case "pub":
 		return w.publish(d)
+	case "copy":
+		return w.copy(d)
 	case "state":
 		return w.state()
 	case "get":
@@ -340,6 +342,34 @@ func (w *world) publish(d *datadriven.TestData) string {
 		}
 		b.WriteString("\n")
 	}
+	return b.String()
+}
+
+// copy offers messages of an origin: arguments are the origin, then <sequence>:<subject>…
+func (w *world) copy(d *datadriven.TestData) string {
+	header, data := message(d)
+	c := &Copy{Time: w.now, Origin: d.CmdArgs[0].Key}
+	for _, arg := range d.CmdArgs[1:] {
+		number, subj, _ := strings.Cut(arg.Key, ":")
+		seq, err := strconv.ParseUint(number, 10, 64)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		c.Body = AppendCopied(c.Body, seq, w.now-second, subj, header, data)
+	}
+	r := w.do(c)
+	var b strings.Builder
+	if r.Err != nil {
+		b.WriteString(errText(r.Err))
+	}
+	for i, m := range w.out.Stored {
+		fmt.Fprintf(&b, "seq %d of %s at %d", m.Seq, m.Subject, w.now-m.Time)
+		if i < len(w.out.Previous) {
+			fmt.Fprintf(&b, " after %d", w.out.Previous[i])
+		}
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(&b, "copied up to %d\n", w.m.Stream().CopiedUpTo(c.Origin))
 	return b.String()
 }
 
