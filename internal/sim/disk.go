@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +31,64 @@ func (d *disk) loseUnsynced(percent int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.mem = d.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: d.rand})
+}
+
+// damage flips a bit of one file, drawn from those that a path is part of. It returns
+// the file's name, empty if there is none.
+func (d *disk) damage(part string) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var names []string
+	if err := d.find(storeDir, &names); err != nil {
+		return "", err
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !strings.Contains(name, part) })
+	if len(names) == 0 {
+		return "", nil
+	}
+	name := names[d.rand.IntN(len(names))]
+	f, err := d.mem.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.Size() == 0 {
+		return "", err
+	}
+	at, b := d.rand.Int64N(info.Size()), make([]byte, 1)
+	if _, err := f.ReadAt(b, at); err != nil {
+		return "", err
+	}
+	b[0] ^= 1 << d.rand.IntN(8)
+	if _, err := f.WriteAt(b, at); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s at %d of %d", name, at, info.Size()), f.Sync()
+}
+
+// find lists all files below dir. The caller holds mu.
+func (d *disk) find(dir string, names *[]string) error {
+	list, err := d.mem.List(dir)
+	if err != nil {
+		return err
+	}
+	slices.Sort(list)
+	for _, name := range list {
+		path := d.mem.PathJoin(dir, name)
+		info, err := d.mem.Stat(path)
+		switch {
+		case err != nil:
+			return err
+		case info.IsDir():
+			if err := d.find(path, names); err != nil {
+				return err
+			}
+		default:
+			*names = append(*names, path)
+		}
+	}
+	return nil
 }
 
 // fs is the file system as the node sees it until the next crash.

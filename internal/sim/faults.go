@@ -33,9 +33,11 @@ func (w *world) fault() {
 		}
 	case p < 19:
 		w.wipe(n)
-	case p < 27:
+	case p < 21:
+		w.damage(n)
+	case p < 29:
 		w.partition(n)
-	case p < 35:
+	case p < 36:
 		w.cutOne(n)
 	case p < 45:
 		w.pauseOrResume(n)
@@ -62,6 +64,24 @@ func (w *world) wipe(n *node) {
 	w.wiped = true
 	n.crash(true, 0)
 	n.disk = newDisk(w.newRand())
+}
+
+// damage flips a bit on the disk of a node that is down for the moment. As with
+// wipe, what is lost by it is elsewhere.
+func (w *world) damage(n *node) {
+	if w.wiped || !w.well() {
+		return
+	}
+	n.crash(false, 100)
+	part := []string{"/raft/", "/segments/"}[w.rand.IntN(2)]
+	what, err := n.disk.damage(part)
+	if err != nil {
+		w.fail("damage %s: %v", n.name, err)
+	}
+	if what != "" {
+		w.wiped, w.damaged = true, n
+	}
+	w.logf("flip a bit of %s: %s", n.name, what)
 }
 
 // well tells that all nodes are up and their replicas have applied the same.

@@ -174,6 +174,7 @@ func (w *world) becomeLive() {
 	began := now()
 	if !w.eventually(aliveTime, w.settle) {
 		w.fail("not live within %v: %s", aliveTime, w.unsettled())
+		w.describe()
 	}
 	w.logf("live after %v", now().Sub(began))
 	// Nothing that was confirmed comes back, however long one waits.

@@ -31,9 +31,10 @@ type world struct {
 	background  sync.WaitGroup // ends of lives
 	replicas    int
 	logTail     uint64
-	wiped       bool // a node lost its disk
-	interest    bool // the stream has interest retention
-	scales      bool // its number of replicas changes
+	wiped       bool  // a node lost its disk
+	damaged     *node // whose disk has a bit flipped
+	interest    bool  // the stream has interest retention
+	scales      bool  // its number of replicas changes
 
 	history history
 	checks  checker
