@@ -13,6 +13,7 @@ import (
 	"weir/internal/consumer"
 	"weir/internal/machine"
 	"weir/internal/meta"
+	"weir/internal/rafthost"
 	"weir/internal/raftlog"
 	"weir/internal/runner"
 )
@@ -190,7 +191,11 @@ func (n *Node) openFailed(a *meta.Assignment, r base.Replica, err error) {
 func (n *Node) removeStream(s *Stream) {
 	n.dropStream(s)
 	s.close(runner.CloseDeleted)
-	if err := n.host.Remove(s.id); err != nil {
+	err := n.host.Remove(s.id)
+	if errors.Is(err, rafthost.ErrStopped) { // closed before, as it was damaged
+		err = n.log(s.memory).Group(s.id, s.replica).Remove()
+	}
+	if err != nil {
 		n.cfg.Logger.Errorf("Remove the group of stream %s > %s: %v", s.account, s.name, err)
 	}
 	s.over()
