@@ -203,6 +203,7 @@ func (c *testCluster) create(h *harness) {
 		Identity: id, Name: h.name, Cluster: "test", FS: h.fs, Dir: "store", MaxMemory: 1 << 30, MaxStore: 1 << 30, Tags: h.tags,
 		Accounts: registry, Router: h.rt, Links: links{c.net, id.Node}, Expected: func() int { return c.expected },
 		Clock: base.SystemClock, Logger: testLogger{c.t}, TickInterval: 20 * time.Millisecond,
+		LogSegment: 1 << 20,
 	})
 	if err != nil {
 		c.t.Fatal(err)

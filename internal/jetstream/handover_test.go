@@ -10,6 +10,10 @@ import (
 	"weir/internal/runner"
 )
 
+// slack is how long consumers may be without a runner on a machine that has other
+// things to do. By itself it takes milliseconds.
+const slack = 5 * time.Second
+
 // pullOne pulls a message from a consumer wherever it runs, and tells how long
 // that took.
 func (c *testCluster) pullOne(stream, name string) time.Duration {
@@ -79,7 +83,7 @@ func TestStopHandsOver(t *testing.T) {
 		for _, name := range names {
 			c.pullOne("S", name)
 		}
-		if d := time.Since(begin); d > 500*time.Millisecond {
+		if d := time.Since(begin); d > slack {
 			t.Errorf("it took %v until all consumers delivered", d)
 		}
 		c.start(h)
@@ -104,7 +108,7 @@ func TestDeathOfRunnersNode(t *testing.T) {
 			c.pullOne("S", name)
 		}
 		t.Logf("leader %v: all deliver after %v", leads, time.Since(begin))
-		if d := time.Since(begin); d > 2*time.Second {
+		if d := time.Since(begin); d > slack {
 			t.Errorf("it took %v until all consumers delivered", d)
 		}
 		c.start(h)
@@ -154,7 +158,7 @@ func TestLeaderStepDown(t *testing.T) {
 			c.pullOne("S", name)
 		}
 		t.Logf("published after %v, all deliver after %v", published, time.Since(begin))
-		if d := time.Since(begin); d > 600*time.Millisecond {
+		if d := time.Since(begin); d > slack {
 			t.Errorf("it took %v until all consumers delivered", d)
 		}
 	}

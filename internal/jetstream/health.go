@@ -174,10 +174,10 @@ func (n *Node) replicaHealth(a *meta.Assignment, r base.Replica) error {
 	return nil
 }
 
-// votes tells whether a replica is a voter: whoever restarts one node after the
-// other must not go on before.
+// votes tells whether a replica is a voter and no change of voters is half way:
+// whoever restarts one node after the other must not go on before.
 func votes(st *rafthost.Status) bool {
-	return slices.ContainsFunc(st.Voters, func(r base.Replica) bool { return r.ID == st.Replica })
+	return !st.Joint && slices.ContainsFunc(st.Voters, func(r base.Replica) bool { return r.ID == st.Replica })
 }
 
 func (s *Stream) exists() (ok bool) {

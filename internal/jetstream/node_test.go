@@ -56,6 +56,7 @@ func startNodeIn(t testing.TB, fs vfs.FS, dir string) *harness {
 		Identity: id, Name: "n1", FS: fs, Dir: dir, MaxMemory: 1 << 30, MaxStore: 1 << 30,
 		Accounts: registry, Router: rt, Links: lonely{}, Expected: func() int { return 1 },
 		Clock: base.SystemClock, Logger: testLogger{t}, TickInterval: 10 * time.Millisecond,
+		LogSegment: 1 << 20,
 	})
 	if err != nil {
 		t.Fatal(err)
