@@ -101,13 +101,25 @@ func (c *call) publish(header, body []byte) {
 // a worker. A command that never made it is tried again with the leader; one
 // whose fate is unknown is the client's to ask for again.
 func (c *call) propose(st *jetstream.Stream, cmd machine.Command, done func(machine.Reply)) {
+	c.proposeTurn(st, cmd, done, func() {})
+}
+
+// proposeTurn is propose; over is called whatever came of the command, after done.
+func (c *call) proposeTurn(st *jetstream.Stream, cmd machine.Command, done func(machine.Reply), over func()) {
 	err := st.ProposeFunc(cmd, func(r machine.Reply, err error) {
 		if err != nil {
 			c.svc.cfg.Logger.Debugf("JetStream API: %s: %v", c.Subject, err)
+			c.svc.later(over)
 			return
 		}
-		c.svc.later(func() { done(r) })
+		c.svc.later(func() {
+			done(r)
+			over()
+		})
 	})
+	if err != nil {
+		defer over()
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, rafthost.ErrOverloaded):

@@ -3,6 +3,7 @@ package jsapi
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"weir/internal/account"
 	"weir/internal/api"
@@ -102,11 +103,43 @@ func (c *call) createConsumer(req *api.ConsumerCreateRequest, err *apierr.Error)
 		c.svc.held.add(c.Request)
 		return
 	}
+	if req.Config.DeliverSubject == "" {
+		c.proposeConsumer(st, req, func() {})
+		return
+	}
+	key := c.Account + "\x00" + c.stream() + "\x00" + req.Config.Name
+	over := sync.OnceFunc(func() { c.svc.creates.done(key) })
+	if !c.svc.creates.take(key, func() { c.createPush(st, req, over) }) {
+		c.fail(apierr.JSStreamTooManyRequests)
+	}
+}
+
+// createPush makes or updates a push consumer, unless somebody listens where one of that name delivers: a consumer in use
+// does not move. Requests about one name are judged one after the other, so that the first of several clients wins
+// and the others learn of it.
+func (c *call) createPush(st *jetstream.Stream, req *api.ConsumerCreateRequest, over func()) {
+	deliver := ""
+	st.View(func(m *machine.Machine) {
+		if x := m.Consumer(req.Config.Name); x != nil {
+			deliver = x.Config.DeliverSubject
+		}
+	})
+	if deliver != "" && deliver != req.Config.DeliverSubject && req.Action != api.ActionCreate &&
+		c.svc.cfg.Router.HasInterest(c.acc, deliver) {
+		c.fail(apierr.JSConsumerNameExistErr)
+		over()
+		return
+	}
+	c.proposeConsumer(st, req, over)
+}
+
+// proposeConsumer makes or updates a consumer; over is called when that is done or can not be.
+func (c *call) proposeConsumer(st *jetstream.Stream, req *api.ConsumerCreateRequest, over func()) {
 	cmd := &machine.ConsumerCreate{
 		Time: c.svc.cfg.Clock.Now().UnixNano(), Action: machine.Action(req.Action), Pedantic: req.Pedantic,
 		Config: req.Config, Limits: c.svc.consumerLimits(c.acc), Runner: st.ChooseRunner(),
 	}
-	c.propose(st, cmd, func(r machine.Reply) {
+	c.proposeTurn(st, cmd, func(r machine.Reply) {
 		if r.Err != nil {
 			c.fail(r.Err)
 			return
@@ -116,7 +149,7 @@ func (c *call) createConsumer(req *api.ConsumerCreateRequest, err *apierr.Error)
 			info = c.asMade(st, r.Consumer)
 		}
 		c.answer(api.ConsumerCreateResponse{Response: c.response(), ConsumerInfo: info})
-	})
+	}, over)
 }
 
 // asMade describes a consumer that is gone by now.

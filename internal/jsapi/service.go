@@ -65,6 +65,7 @@ type Service struct {
 	readers chan func()
 	waiting chan func() // calls that wait for other nodes
 	held    *holder
+	creates turns // of push consumers
 	limits  limitAdvisor
 	stats   stats
 
