@@ -380,6 +380,10 @@ func (g *Group) leaderChanged(soft raft.SoftState) {
 		return
 	}
 	g.leader = info
+	n.reads.asked = false // the old leader may never answer
+	if len(g.waits.asked)+len(g.waits.read) > 0 {
+		g.in.kick = true
+	}
 	if old.Self != info.Self || old.Term != info.Term {
 		g.pending = 0
 	}
