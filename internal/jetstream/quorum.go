@@ -44,12 +44,18 @@ func (n *Node) watchQuorum() {
 // quorumLost tells whether the group, of more than one, has no leader and too few
 // of its members are in sight to elect one.
 func (s *Stream) quorumLost() bool {
-	voters := len(s.members.Load().voters)
-	if voters < 2 || s.Failure() != nil {
+	voters := s.members.Load().voters
+	if len(voters) < 2 || s.Failure() != nil {
 		return false
 	}
 	if l := s.lead.Load(); l.Leader != 0 && s.node.linked(l.LeaderNode) {
 		return false
 	}
-	return len(s.onlineVoters()) <= voters/2
+	inSight := 0
+	for _, r := range voters {
+		if fit, _ := s.node.fit(s.id, r); fit && s.node.linked(r.Node) {
+			inSight++
+		}
+	}
+	return inSight <= len(voters)/2
 }
