@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -43,13 +42,19 @@ func (r *Runner) pinned() Pinned {
 	return Pinned{Group: r.group(), ID: r.pin.id, Since: r.pin.since}
 }
 
+// refusal is why a pull is turned down as a bad request, in the words of the
+// established server.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
 // The reasons to turn a pull down as a bad request.
-var (
-	errGroupMissing = errors.New("Priority Group missing")
-	errGroupUnknown = errors.New("Invalid Priority Group")
-	errNotOverflow  = errors.New("Not a Overflow Priority consumer")
-	errNotPinned    = errors.New("Not a Pinned Client Priority consumer")
-	errPriority     = errors.New("Priority must be between 0 and 9")
+const (
+	errGroupMissing refusal = "Priority Group missing"
+	errGroupUnknown refusal = "Invalid Priority Group"
+	errNotOverflow  refusal = "Not a Overflow Priority consumer"
+	errNotPinned    refusal = "Not a Pinned Client Priority consumer"
+	errPriority     refusal = "Priority must be between 0 and 9"
 )
 
 // checkPriority checks a request's fields for priority groups.
