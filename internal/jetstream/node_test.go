@@ -114,9 +114,16 @@ func (h *harness) createStream(cfg api.StreamConfig) *Stream {
 	}
 	h.until("stream", func() bool {
 		s := h.node.Stream(h.acc.Name(), cfg.Name)
-		return s != nil && s.Ready()
+		return s != nil && s.Ready() && s.takesMessages()
 	})
 	return h.node.Stream(h.acc.Name(), cfg.Name)
+}
+
+// takesMessages tells whether the stream is subscribed to its subjects.
+func (s *Stream) takesMessages() bool {
+	s.ingest.mu.Lock()
+	defer s.ingest.mu.Unlock()
+	return s.ingest.active
 }
 
 // inbox collects messages to a subject.
