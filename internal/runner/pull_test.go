@@ -77,7 +77,7 @@ func TestPullWaits(t *testing.T) {
 		w.pull("c", `{"no_wait":true}`)
 		w.want("0 c  NATS/1.0 404 No Messages|")
 		w.publish("s", "1", "2", "3", "4")
-		w.want("0 a s 1.1.1.T.3 1", "0 a s 1.2.2.T.2 2", "0 b s 1.3.3.T.1 3")
+		w.want("0 a s 1.1.1.T.3 1", "0 b s 1.2.2.T.2 2", "0 a s 1.3.3.T.1 3") // in turns
 		w.set(func() { w.deaf["gone"] = true })
 		w.pull("gone", "1")
 		if n := w.run.Status().Waiting; n != 0 {

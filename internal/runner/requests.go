@@ -40,8 +40,8 @@ type request struct {
 	minPending, minAckPending int64
 }
 
-// requestQueue holds waiting pulls by priority, within it first come first
-// served.
+// requestQueue holds waiting pulls by priority, within it in turns: each gets a
+// message, then goes to the end.
 type requestQueue struct {
 	list []*request
 	// wakeAt is not after the first time that a request expires or has its heartbeat
@@ -82,6 +82,15 @@ func (q *requestQueue) remove(w *request) {
 	}
 	if len(q.list) == 0 {
 		*q = requestQueue{}
+	}
+}
+
+// rotate puts a request that was served behind the others of its priority, so
+// that clients that pull at the same time share the messages.
+func (q *requestQueue) rotate(w *request) {
+	if len(q.list) > 1 {
+		q.remove(w)
+		q.add(w)
 	}
 }
 
@@ -138,6 +147,7 @@ func (r *Runner) served(w *request, size int, now time.Time) {
 	}
 	full := w.limited && w.maxBytes <= 0
 	if w.batch > 0 && !full {
+		r.requests.rotate(w)
 		return
 	}
 	r.requests.remove(w)

@@ -472,9 +472,9 @@ func (r *rows) silent(nc *nats.Conn, sub *nats.Subscription) {
 // publish publishes n messages and wants acks.
 func (r *rows) publish(subj string, n int) {
 	r.t.Helper()
-	for range n {
-		for id := jetstream.WithMsgID(nats.NewInbox()); ; {
-			err := r.tryPublish(subj, id)
+	for i := range n {
+		for {
+			_, err := r.js.Publish(r.ctx, subj, fmt.Appendf(nil, "%d", i))
 			if err == nil {
 				break
 			}
@@ -483,12 +483,4 @@ func (r *rows) publish(subj string, n int) {
 			}
 		}
 	}
-}
-
-// tryPublish publishes once. A leader that goes may take the ack with it.
-func (r *rows) tryPublish(subj string, opts ...jetstream.PublishOpt) error {
-	ctx, cancel := context.WithTimeout(r.ctx, 2*time.Second)
-	defer cancel()
-	_, err := r.js.Publish(ctx, subj, nil, opts...)
-	return err
 }
