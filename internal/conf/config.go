@@ -69,6 +69,7 @@ type Limits struct {
 	MaxSubscriptions int   // of one connection; 0 is unlimited
 	MaxSubTokens     int   // of one subscription's subject; 0 is unlimited
 	MaxClosedClients int   // closed connections remembered for monitoring
+	NoHeaders        bool  // messages have none
 	PingInterval     time.Duration
 	PingMax          int // unanswered pings before a connection is stale
 	WriteDeadline    time.Duration

@@ -77,6 +77,7 @@ func serverKeys() map[string]handler[Config] {
 
 func limitKeys() map[string]handler[Config] {
 	return map[string]handler[Config]{
+		"no_header_support":  put(readBool, func(c *Config) *bool { return &c.Limits.NoHeaders }),
 		"max_control_line":   put(readByteCount, func(c *Config) *int { return &c.Limits.MaxControlLine }),
 		"max_payload":        put(readByteCount, func(c *Config) *int { return &c.Limits.MaxPayload }),
 		"max_pending":        put(readSize, func(c *Config) *int64 { return &c.Limits.MaxPending }),

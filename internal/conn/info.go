@@ -25,7 +25,7 @@ func (s *Server) info() wire.Info {
 	return wire.Info{
 		ServerID: s.cfg().ServerID, ServerName: s.cfg().ServerName,
 		Version: s.cfg().Version, GitCommit: s.cfg().GitCommit, Go: s.cfg().Go,
-		Proto: 1, Host: host, Port: port, Headers: true,
+		Proto: 1, Host: host, Port: port, Headers: !s.cfg().Limits.NoHeaders,
 		AuthRequired: s.registry.Required(),
 		MaxPayload:   s.cfg().Limits.MaxPayload,
 		JetStream:    s.cfg().JetStream, APILevel: s.cfg().APILevel,

@@ -62,6 +62,7 @@ func (c *client) Connect(document []byte) error {
 		c.end(ReasonBadProtocol, errBadProtocol)
 		return errEnded
 	}
+	options.Headers = options.Headers && !c.server.cfg().Limits.NoHeaders
 	c.options = options
 	c.headers.Store(options.Headers)
 	if !c.connected {
