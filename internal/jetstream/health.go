@@ -58,6 +58,9 @@ func (n *Node) MetaHealth() error {
 	if g == nil {
 		return errors.Join(errors.New("JetStream has not established contact with a meta leader"), n.Failure())
 	}
+	if err := n.removed(); err != nil {
+		return err
+	}
 	status := g.group.Status()
 	if status.Err != nil {
 		return fmt.Errorf("JetStream meta replica stopped: %w", status.Err)

@@ -29,6 +29,7 @@ func (n *Node) metaApplied(g *metaGroup, e meta.Effects) {
 		n.assignmentsChanged()
 	}
 	if len(e.Nodes) > 0 {
+		n.noteRemoval(e.Nodes)
 		n.tendMeta()
 		n.tellSelf()
 	}

@@ -237,6 +237,9 @@ func (n *Node) PeerUp(p Peer) {
 	n.mu.Unlock()
 	n.host.PeerUp(p.Node)
 	n.greetWithStanding(p.Node)
+	if p.JetStream {
+		n.meet(p.Node)
+	}
 	n.linksChanged()
 }
 
