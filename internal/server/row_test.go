@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"weir/internal/api"
+	"weir/internal/meta"
 )
 
 // The tests of the files row_*_test.go show the rows of docs/clustered-consumers.md
@@ -123,6 +124,18 @@ func newRowCluster(t *testing.T, dir string, n int) *testCluster {
 	for i := range n {
 		c.ready(i)
 	}
+	r := rows{testCluster: c}
+	r.until("the tags of all are known", func() bool {
+		known := 0
+		c.servers[0].node.View(func(s *meta.State) {
+			for _, x := range s.Nodes() {
+				if len(x.Tags) > 0 {
+					known++
+				}
+			}
+		})
+		return known == n
+	})
 	return c
 }
 
