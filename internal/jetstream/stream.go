@@ -247,7 +247,13 @@ func (s *Stream) Replica() base.ReplicaID { return s.replica }
 func (s *Stream) Applied() uint64 { return s.store.Applied() }
 
 // Snapshot returns an image of the store as of the last Apply.
-func (s *Stream) Snapshot() (rafthost.Snapshot, error) { return s.store.Snapshot() }
+func (s *Stream) Snapshot() (rafthost.Snapshot, error) {
+	image, err := s.store.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	return readSnapshot{image, s}, nil
+}
 
 // Restore replaces the store by an image and loads the machine anew.
 func (s *Stream) Restore(index uint64, r io.Reader) error {

@@ -85,6 +85,7 @@ func (c *call) directOne(st *jetstream.Stream, req *api.StreamMsgGetRequest) {
 // directFailed ends a request that met an error of the store: as of a replica
 // that is not there.
 func (c *call) directFailed(st *jetstream.Stream, err error) {
+	st.NoteDamage(err)
 	c.svc.cfg.Logger.Errorf("JetStream direct get from %s > %s: %v", c.Account, st.Name(), err)
 	c.status(500, "Internal Error")
 }

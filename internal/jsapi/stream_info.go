@@ -81,6 +81,7 @@ func listSubjects(st *jetstream.Stream, state *api.StreamState, filter string, o
 // readFailed answers a request that met an error of the store. What is corrupt
 // is never served.
 func (c *call) readFailed(st *jetstream.Stream, err error) {
+	st.NoteDamage(err)
 	if base.IsCorrupt(err) {
 		c.svc.cfg.Logger.Errorf("JetStream stream %s > %s: %v", c.Account, st.Name(), err)
 	}
