@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"weir/internal/base"
+	"weir/internal/meta"
 )
 
 // bootstrapPause is the time between two attempts to find or form a meta group.
@@ -43,6 +44,7 @@ type joinRequest struct {
 	Name    string      `json:"name"`
 	Cluster string      `json:"cluster,omitempty"`
 	Tags    []string    `json:"tags,omitempty"`
+	meta.Room
 	// Member: the node is in the group, but what the state says of it is outdated.
 	Member bool `json:"member,omitempty"`
 }

@@ -31,7 +31,7 @@ func (n *Node) metaInit(voters []base.Replica) *meta.MetaInit {
 	for _, r := range voters {
 		join := meta.NodeJoin{Name: n.peerName(r.Node), Node: r.Node, Cluster: n.cfg.Cluster}
 		if r.Node == n.cfg.Identity.Node {
-			join.Tags = n.cfg.Tags
+			join.Tags, join.Room = n.cfg.Tags, n.boot.self.Room
 		}
 		cmd.Nodes = append(cmd.Nodes, meta.NodeSpec{NodeJoin: join, Replica: r.ID})
 	}
@@ -60,7 +60,7 @@ func (n *Node) selfOutdated() bool {
 	outdated := false
 	n.View(func(s *meta.State) {
 		x := s.NodeByID(n.cfg.Identity.Node)
-		outdated = x != nil && !x.Removed && (x.Cluster != n.cfg.Cluster || !slices.Equal(x.Tags, n.cfg.Tags))
+		outdated = x != nil && !x.Removed && (x.Cluster != n.cfg.Cluster || !slices.Equal(x.Tags, n.cfg.Tags) || x.Room != n.boot.self.Room)
 	})
 	return outdated
 }
@@ -94,7 +94,7 @@ func (n *Node) tellSelf() {
 }
 
 func (n *Node) selfJoin() *meta.NodeJoin {
-	return &meta.NodeJoin{Name: n.cfg.Name, Node: n.cfg.Identity.Node, Cluster: n.cfg.Cluster, Tags: n.cfg.Tags}
+	return &meta.NodeJoin{Name: n.cfg.Name, Node: n.cfg.Identity.Node, Cluster: n.cfg.Cluster, Tags: n.cfg.Tags, Room: n.boot.self.Room}
 }
 
 // Candidates are the nodes that a stream may be placed on.
@@ -104,10 +104,14 @@ func (n *Node) Candidates() []meta.Candidate {
 	return list
 }
 
-// status is what placement knows of a node. Nodes are taken to have the room that
-// this one has.
+// status is what placement knows of a node. One that has not said how much room it
+// has is taken to have as much as this one.
 func (n *Node) status(x *meta.Node) meta.NodeStatus {
-	return meta.NodeStatus{Known: true, Online: n.linked(x.ID), MaxMemory: n.cfg.MaxMemory, MaxStore: n.cfg.MaxStore}
+	room := x.Room
+	if room == (meta.Room{}) {
+		room = n.boot.self.Room
+	}
+	return meta.NodeStatus{Known: true, Online: n.linked(x.ID), MaxMemory: room.MaxMemory, MaxStore: room.MaxStore}
 }
 
 // Plan calls f with a planner over the meta state, which f must not keep; false

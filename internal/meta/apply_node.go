@@ -19,7 +19,7 @@ func (t *transition) init(c *MetaInit) *apierr.Error {
 	for _, spec := range c.Nodes {
 		t.nextReplica = max(t.nextReplica, spec.Replica+1)
 		t.setNode(&Node{Name: spec.Name, ID: spec.Node, Replica: spec.Replica,
-			Cluster: spec.Cluster, Tags: spec.Tags, Joined: t.time})
+			Cluster: spec.Cluster, Tags: spec.Tags, Room: spec.Room, Joined: t.time})
 	}
 	return nil
 }
@@ -55,7 +55,7 @@ func (t *transition) joinNode(c *NodeJoin) *apierr.Error {
 		// for two nodes'.
 		return apierr.JSClusterServerNotMemberErr
 	}
-	n := &Node{Name: c.Name, ID: c.Node, Cluster: c.Cluster, Tags: slices.Clone(c.Tags), Joined: t.time}
+	n := &Node{Name: c.Name, ID: c.Node, Cluster: c.Cluster, Tags: slices.Clone(c.Tags), Room: c.Room, Joined: t.time}
 	have := t.State.nodes[c.Name]
 	switch {
 	case have == nil:
@@ -63,7 +63,7 @@ func (t *transition) joinNode(c *NodeJoin) *apierr.Error {
 	case have.ID == c.Node && !have.Removed:
 		n.Replica, n.Joined = have.Replica, have.Joined
 		t.result.Existing, t.result.Node = true, have
-		if n.Cluster == have.Cluster && slices.Equal(n.Tags, have.Tags) {
+		if n.Cluster == have.Cluster && slices.Equal(n.Tags, have.Tags) && n.Room == have.Room {
 			return nil
 		}
 	default: // wiped, or back after its removal

@@ -39,6 +39,7 @@ type NodeJoin struct {
 	Node    base.NodeID `json:"node"`
 	Cluster string      `json:"cluster,omitempty"`
 	Tags    []string    `json:"tags,omitempty"`
+	Room
 }
 
 // NodeRemove takes a node out. Each replica there is replaced by one on the

@@ -57,6 +57,12 @@ type accountStreams struct {
 	subjects subject.Index[string]
 }
 
+// Room is how many bytes streams may use on a node; 0: it did not say.
+type Room struct {
+	MaxMemory int64 `json:"max_memory,omitempty"`
+	MaxStore  int64 `json:"max_store,omitempty"`
+}
+
 // Node is a server of the meta group.
 type Node struct {
 	Name string      `json:"name"`
@@ -65,6 +71,7 @@ type Node struct {
 	Replica base.ReplicaID `json:"replica"`
 	Cluster string         `json:"cluster,omitempty"`
 	Tags    []string       `json:"tags,omitempty"`
+	Room
 	// Joined is when it joined under this ID, in Unix nanoseconds.
 	Joined int64 `json:"joined"`
 	// Removed marks a node that an operator took out. The entry stays, so that

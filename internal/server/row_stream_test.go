@@ -82,6 +82,20 @@ func TestRow24_MetaLeaderElected(t *testing.T) {
 	r.silent(r.app, own)
 }
 
+func TestRow31_Emptiest(t *testing.T) {
+	r := sharedRows(t)
+	for i, want := range []string{"n3", "n2", "n1"} {
+		info := r.stream(fmt.Sprint("R31_", i), 1, func(c *api.StreamConfig) { c.MaxBytes = 60 << 30 })
+		if info.Cluster.Leader != want {
+			t.Errorf("stream %d is on %s, want %s", i, info.Cluster.Leader, want)
+		}
+	}
+	a := r.refused(r.app, "STREAM.CREATE.R31", limited("R31", `,"max_bytes":60000000000`), 10005)
+	if a.Error.Description != "no suitable peers for placement, insufficient storage" {
+		t.Errorf("%s", a.raw)
+	}
+}
+
 func TestRow32_StreamGroupName(t *testing.T) {
 	r := sharedRows(t)
 	r.groupName(r.stream("R32", 3).Cluster.RaftGroup, "S-R3F-")

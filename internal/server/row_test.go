@@ -94,7 +94,8 @@ func ownRows(t *testing.T, n int) *rows {
 	return r
 }
 
-// newRowCluster starts n servers, of which server i is tagged n<i> and az:<i modulo 3>.
+// newRowCluster starts n servers, of which server i is tagged n<i> and az:<i modulo 3> and has
+// 100+i GB for files.
 func newRowCluster(t *testing.T, dir string, n int) *testCluster {
 	t.Helper()
 	var routes []string
@@ -114,9 +115,9 @@ func newRowCluster(t *testing.T, dir string, n int) *testCluster {
 	for i, r := range routes {
 		c.configs = append(c.configs, fmt.Sprintf(`
 			server_name: n%d, listen: "127.0.0.1:-1", server_tags: ["n%d", "az:%d"]
-			jetstream { store_dir: %q, max_file: 100GB, max_mem: 10GB }
+			jetstream { store_dir: %q, max_file: %dGB, max_mem: 10GB }
 			cluster { name: test, listen: %q, routes: [ "nats://%s" ] } %s`,
-			i+1, i+1, i%3, filepath.Join(dir, fmt.Sprint(i)), r, strings.Join(routes, `", "nats://`), rowAccounts))
+			i+1, i+1, i%3, filepath.Join(dir, fmt.Sprint(i)), 101+i, r, strings.Join(routes, `", "nats://`), rowAccounts))
 	}
 	for i := range n {
 		c.start(i)
