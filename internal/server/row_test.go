@@ -486,9 +486,9 @@ func (r *rows) silent(nc *nats.Conn, sub *nats.Subscription) {
 // publish publishes n messages and wants acks.
 func (r *rows) publish(subj string, n int) {
 	r.t.Helper()
-	for i := range n {
-		for {
-			_, err := r.js.Publish(r.ctx, subj, fmt.Appendf(nil, "%d", i))
+	for range n {
+		for id := jetstream.WithMsgID(nats.NewInbox()); ; {
+			err := r.tryPublish(subj, id)
 			if err == nil {
 				break
 			}
@@ -497,4 +497,12 @@ func (r *rows) publish(subj string, n int) {
 			}
 		}
 	}
+}
+
+// tryPublish publishes once. A leader that goes may take the ack with it.
+func (r *rows) tryPublish(subj string, opts ...jetstream.PublishOpt) error {
+	ctx, cancel := context.WithTimeout(r.ctx, 2*time.Second)
+	defer cancel()
+	_, err := r.js.Publish(ctx, subj, nil, opts...)
+	return err
 }
