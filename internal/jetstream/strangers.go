@@ -36,9 +36,18 @@ func (n *Node) noteRemoval(changes []meta.NodeChange) {
 	}
 }
 
+// metaMembers counts the nodes of this node's meta group, as far as it knows.
+func (n *Node) metaMembers() int {
+	members := 0
+	n.View(func(s *meta.State) { members = len(s.Nodes()) })
+	return members
+}
+
 // meet makes sure that a linked node that is a member of a meta group is one of
 // this node's group. Two groups that formed apart, each before the nodes were
-// linked, can not become one: the operator has to choose.
+// linked, can not become one: the operator has to choose. Both sides say so; not
+// healthy is the one whose group is smaller than its configuration says, such as a
+// server that ran alone before.
 func (n *Node) meet(peer base.NodeID) {
 	mine := n.boot.standing()
 	if mine == nil || !mine.Decided {
@@ -55,7 +64,9 @@ func (n *Node) meet(peer base.NodeID) {
 		if h.Member && h.ClusterID != mine.ClusterID {
 			err := fmt.Errorf("server %s is a member of another meta group: its store and this one's were made apart; delete the JetStream store directory of one of them", h.Name)
 			n.cfg.Logger.Errorf("JetStream: %v", err)
-			n.unhealthy(err)
+			if n.metaMembers() < n.cfg.Expected() {
+				n.unhealthy(err)
+			}
 		}
 	})
 }

@@ -16,16 +16,19 @@ func TestRemovedNodeSaysSo(t *testing.T) {
 	c.until("word of the removal", func() bool { return errors.Is(gone.node.Healthy(), errRemoved) })
 }
 
-// TestTwoMetaGroupsMeet links a node of one cluster to a node of another.
+// TestTwoMetaGroupsMeet links a node of one cluster, which should be larger, to a
+// node of another, which is whole.
 func TestTwoMetaGroupsMeet(t *testing.T) {
 	a, b := startCluster(t, 3), startCluster(t, 3)
-	x, y := a.all[0].node, b.all[0].node
-	b.net.join(x)
-	a.net.join(y)
-	for _, n := range []*Node{x, y} {
-		a.until("a warning of another meta group", func() bool {
-			err := n.Healthy()
-			return err != nil && strings.Contains(err.Error(), "another meta group")
-		})
+	short, whole := a.all[0].node, b.all[0].node
+	short.cfg.Expected = func() int { return 4 }
+	b.net.join(short)
+	a.net.join(whole)
+	a.until("a warning of another meta group", func() bool {
+		err := short.Healthy()
+		return err != nil && strings.Contains(err.Error(), "another meta group")
+	})
+	if err := whole.Healthy(); err != nil {
+		t.Errorf("the whole cluster suffers from the stranger: %v", err)
 	}
 }
