@@ -175,7 +175,7 @@ func TestRow32_GroupNames(t *testing.T) {
 // TestRow34_NewNameFromAndToOne scales 1, 3, 5, 3, 1.
 func TestRow34_NewNameFromAndToOne(t *testing.T) {
 	s, _ := planned(5)
-	a := addStream(t, s, "S", 1)
+	addStream(t, s, "S", 1)
 	for i, c := range []struct {
 		nodes []base.NodeID
 		fresh bool
@@ -189,7 +189,7 @@ func TestRow34_NewNameFromAndToOne(t *testing.T) {
 		if got := e.Result.Assignment.RaftName; (got == name) != c.fresh {
 			t.Errorf("step %d: %s", i, got)
 		}
-		a = e.Result.Assignment
+		a := e.Result.Assignment
 		s.Apply(s.Applied()+1, Command{Body: &MembersChanged{Group: a.Group, Members: a.Replicas, Index: uint64(i + 1), Seen: a.Revision}})
 	}
 }
