@@ -94,7 +94,7 @@ func (n *Node) tellSelf() {
 }
 
 func (n *Node) selfJoin() *meta.NodeJoin {
-	return &meta.NodeJoin{Name: n.cfg.Name, Node: n.cfg.Identity.Node, Cluster: n.cfg.Cluster, Tags: n.cfg.Tags, Room: n.boot.self.Room}
+	return &meta.NodeJoin{Name: n.cfg.Name, Node: n.cfg.Identity.Node, Cluster: n.cfg.Cluster, Tags: n.cfg.Tags, Room: n.boot.self.Room, Member: true}
 }
 
 // Candidates are the nodes that a stream may be placed on.

@@ -261,7 +261,7 @@ func (n *Node) handleJoin(ctx context.Context, from base.NodeID, body []byte) ([
 	if !g.leads() {
 		return json.Marshal(joinAnswer{Leader: g.lead.Load().LeaderNode})
 	}
-	result, err := g.propose(ctx, &meta.NodeJoin{Name: req.Name, Node: req.Node, Cluster: req.Cluster, Tags: req.Tags, Room: req.Room})
+	result, err := g.propose(ctx, &meta.NodeJoin{Name: req.Name, Node: req.Node, Cluster: req.Cluster, Tags: req.Tags, Room: req.Room, Member: req.Member})
 	if err != nil {
 		return nil, err
 	}

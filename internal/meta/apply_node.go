@@ -66,6 +66,8 @@ func (t *transition) joinNode(c *NodeJoin) *apierr.Error {
 		if n.Cluster == have.Cluster && slices.Equal(n.Tags, have.Tags) && n.Room == have.Room {
 			return nil
 		}
+	case have.ID == c.Node && c.Member:
+		return apierr.JSClusterServerNotMemberErr
 	default: // wiped, or back after its removal
 		n.Replica = t.newReplica(n.ID).ID
 	}

@@ -40,6 +40,9 @@ type NodeJoin struct {
 	Cluster string      `json:"cluster,omitempty"`
 	Tags    []string    `json:"tags,omitempty"`
 	Room
+	// Member: the node only corrects what is known of it. One that was removed
+	// meanwhile does not come back by it.
+	Member bool `json:"member,omitempty"`
 }
 
 // NodeRemove takes a node out. Each replica there is replaced by one on the

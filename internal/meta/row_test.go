@@ -319,3 +319,19 @@ func TestRow58_Unsupported(t *testing.T) {
 		t.Error("a configuration that can not be read at all is accepted")
 	}
 }
+
+// TestCorrectionAfterRemoval: what a node had on its way when it was removed does
+// not bring it back.
+func TestCorrectionAfterRemoval(t *testing.T) {
+	s, _ := planned(3)
+	n := s.Nodes()[0]
+	apply := func(b Body) Effects { return s.Apply(s.Applied()+1, Command{Body: b}) }
+	correction := &NodeJoin{Name: n.Name, Node: n.ID, Cluster: n.Cluster, Tags: []string{"new"}, Member: true}
+	if e := apply(correction); e.Result.Err != nil || s.Node(n.Name).Tags[0] != "new" {
+		t.Fatal("a correction was not taken", e.Result.Err)
+	}
+	apply(&NodeRemove{Node: n.ID})
+	if e := apply(correction); e.Result.Err == nil || !s.Node(n.Name).Removed {
+		t.Error("a correction brought a removed node back")
+	}
+}
