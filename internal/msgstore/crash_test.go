@@ -63,7 +63,7 @@ func (c *crasher) checkpointed(applied uint64) {
 // wants to find the state as of some applied index that is not below the last
 // checkpoint; and that the store can go on from there.
 func TestCrash(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range seeds(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { testCrash(t, seed) })
 	}
 }

@@ -339,8 +339,17 @@ func openTest(t testing.TB, fs vfs.FS) *DB {
 	return db
 }
 
+// seeds is how many random runs a test makes; with -short one, as these tests have
+// one goroutine, so that the race detector only makes them slow.
+func seeds(n uint64) uint64 {
+	if testing.Short() {
+		return 1
+	}
+	return n
+}
+
 func TestAgainstModel(t *testing.T) {
-	for seed := range uint64(9) {
+	for seed := range seeds(9) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			fs := vfs.NewMem()
 			db := openTest(t, fs)
