@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"weir/internal/base"
 	"weir/internal/router"
 )
 
@@ -132,34 +133,6 @@ func nextFrame(buf []byte, limit int) (t frameType, body, rest []byte, size int,
 	return frameType(buf[lengthSize]), buf[frameOverhead:size:size], buf[size:], size, true, nil
 }
 
-// fields reads a body. After the first fault everything is empty and bad is
-// set.
-type fields struct {
-	rest []byte
-	bad  bool
-}
-
-func (f *fields) uvarint() uint64 {
-	v, n := binary.Uvarint(f.rest)
-	if n <= 0 {
-		f.rest, f.bad = nil, true
-		return 0
-	}
-	f.rest = f.rest[n:]
-	return v
-}
-
-func (f *fields) string() []byte {
-	n := f.uvarint()
-	if n > uint64(len(f.rest)) {
-		f.rest, f.bad = nil, true
-		return nil
-	}
-	s := f.rest[:n:n]
-	f.rest = f.rest[n:]
-	return s
-}
-
 // interest is the body of frameInterest.
 type interest struct {
 	account, subject, queue string
@@ -167,10 +140,10 @@ type interest struct {
 }
 
 func decodeInterest(body []byte) (interest, error) {
-	f := fields{rest: body}
-	in := interest{account: string(f.string()), subject: string(f.string()), queue: string(f.string())}
-	count := f.uvarint()
-	if f.bad || len(f.rest) > 0 || count > math.MaxInt32 {
+	f := base.Decoder{Rest: body}
+	in := interest{account: string(f.Block()), subject: string(f.Block()), queue: string(f.Block())}
+	count := f.Uvarint()
+	if f.Bad || len(f.Rest) > 0 || count > math.MaxInt32 {
 		return interest{}, fmt.Errorf("%w: interest", errMalformed)
 	}
 	in.count = int(count)
@@ -186,22 +159,22 @@ type message struct {
 }
 
 func (m *message) decode(body []byte) error {
-	f := fields{rest: body}
-	m.account = f.string()
-	m.msg.Subject = f.string()
-	m.msg.To = f.string()
-	m.msg.Reply = f.string()
+	f := base.Decoder{Rest: body}
+	m.account = f.Block()
+	m.msg.Subject = f.Block()
+	m.msg.To = f.Block()
+	m.msg.Reply = f.Block()
 	m.queues = m.queues[:0]
 	// Each name takes a byte at least, so a false count ends with the body.
-	for n := f.uvarint(); n > 0 && !f.bad; n-- {
-		m.queues = append(m.queues, f.string())
+	for n := f.Uvarint(); n > 0 && !f.Bad; n-- {
+		m.queues = append(m.queues, f.Block())
 	}
-	m.msg.Header = f.string()
+	m.msg.Header = f.Block()
 	if len(m.msg.Header) == 0 {
 		m.msg.Header = nil
 	}
-	m.msg.Payload = f.rest
-	if f.bad {
+	m.msg.Payload = f.Rest
+	if f.Bad {
 		return fmt.Errorf("%w: message", errMalformed)
 	}
 	return nil

@@ -152,61 +152,61 @@ type opVisitor interface {
 
 // decodeOps calls v for each operation in buf. It checks nothing ahead: use CheckOps before.
 func decodeOps(buf []byte, v opVisitor) error {
-	r := reader{buf: buf}
-	for len(r.buf) > 0 && !r.bad {
-		switch op := r.byte(); op {
+	r := base.Decoder{Rest: buf}
+	for len(r.Rest) > 0 && !r.Bad {
+		switch op := r.Byte(); op {
 		case opDeliver:
-			time, consumerSeq := r.varint(), r.uvarint()
-			r.seqs(func(seq uint64) {
+			time, consumerSeq := r.Varint(), r.Uvarint()
+			decodeSeqs(&r, func(seq uint64) {
 				v.deliver(time, consumerSeq, seq)
 				consumerSeq++
 			})
 		case opRedeliver:
-			time, consumerSeq := r.varint(), r.uvarint()
-			for n := r.uvarint(); n > 0 && !r.bad; n-- {
-				seq, deliveries := r.uvarint(), r.uvarint()
-				if !r.bad {
+			time, consumerSeq := r.Varint(), r.Uvarint()
+			for n := r.Uvarint(); n > 0 && !r.Bad; n-- {
+				seq, deliveries := r.Uvarint(), r.Uvarint()
+				if !r.Bad {
 					v.redeliver(time, consumerSeq, seq, uint32(deliveries))
 				}
 				consumerSeq++
 			}
 		case opAck, opTerm:
-			r.seqs(v.ack)
+			decodeSeqs(&r, v.ack)
 		case opExceeded:
-			r.seqs(v.exceeded)
+			decodeSeqs(&r, v.exceeded)
 		case opAckAll:
-			if seq := r.uvarint(); !r.bad {
+			if seq := r.Uvarint(); !r.Bad {
 				v.ackAll(seq)
 			}
 		case opTouch:
-			if seq, time := r.uvarint(), r.varint(); !r.bad {
+			if seq, time := r.Uvarint(), r.Varint(); !r.Bad {
 				v.touch(seq, time)
 			}
 		case opSkip:
-			if seq := r.uvarint(); !r.bad {
+			if seq := r.Uvarint(); !r.Bad {
 				v.skip(seq)
 			}
 		default:
 			return fmt.Errorf("%w: unknown operation %d", errOps, op)
 		}
 	}
-	if r.bad {
+	if r.Bad {
 		return errOps
 	}
 	return nil
 }
 
 // seqs reads what appendSeqs wrote.
-func (r *reader) seqs(visit func(uint64)) {
+func decodeSeqs(r *base.Decoder, visit func(uint64)) {
 	next, total := uint64(0), uint64(0)
-	for runs := r.uvarint(); runs > 0 && !r.bad; runs-- {
-		first := next + uint64(r.varint())
-		n := r.uvarint()
+	for runs := r.Uvarint(); runs > 0 && !r.Bad; runs-- {
+		first := next + uint64(r.Varint())
+		n := r.Uvarint()
 		total += n
 		if n > maxRun || total > maxRun || first+n < first {
-			r.bad = true
+			r.Fail()
 		}
-		if r.bad {
+		if r.Bad {
 			return
 		}
 		for seq := first; seq < first+n; seq++ {

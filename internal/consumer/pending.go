@@ -228,22 +228,22 @@ func appendChunk(dst []byte, b uint64, entries []Pending) []byte {
 }
 
 func decodeChunk(b uint64, value []byte) (*chunk, error) {
-	r := reader{buf: value}
-	n := r.uvarint()
+	r := base.Decoder{Rest: value}
+	n := r.Uvarint()
 	if n == 0 || n > chunkSpan {
 		return nil, base.Corruptf("pending chunk of %d entries", n)
 	}
 	c := &chunk{base: b, stored: true, entries: make([]Pending, n)}
 	time := int64(0)
 	for i := range c.entries {
-		offset, consumerSeq := r.uvarint(), r.uvarint()
-		time += r.varint()
-		c.entries[i] = Pending{b + offset, consumerSeq, time, uint32(r.uvarint())}
+		offset, consumerSeq := r.Uvarint(), r.Uvarint()
+		time += r.Varint()
+		c.entries[i] = Pending{b + offset, consumerSeq, time, uint32(r.Uvarint())}
 		if offset >= chunkSpan || i > 0 && c.entries[i-1].Seq >= c.entries[i].Seq {
 			return nil, base.Corruptf("pending chunk out of order")
 		}
 	}
-	if !r.done() {
+	if !r.Done() {
 		return nil, base.Corruptf("pending chunk of %d bytes", len(value))
 	}
 	return c, nil

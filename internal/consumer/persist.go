@@ -92,17 +92,17 @@ func (s *state) append(dst []byte) []byte {
 }
 
 func decodeState(value []byte) (s state, ok bool) {
-	r := reader{buf: value}
-	if r.byte() != stateFormat {
+	r := base.Decoder{Rest: value}
+	if r.Byte() != stateFormat {
 		return s, false
 	}
-	s.Delivered = Pair{r.uvarint(), r.uvarint()}
-	s.AckFloor = Pair{r.uvarint(), r.uvarint()}
-	s.Skipped = r.uvarint()
-	s.Runner = base.ReplicaID(r.uvarint())
-	s.Epoch, s.Ticket = r.uvarint(), r.uvarint()
-	s.LastDelivered, s.LastAcked = r.varint(), r.varint()
-	return s, r.done()
+	s.Delivered = Pair{r.Uvarint(), r.Uvarint()}
+	s.AckFloor = Pair{r.Uvarint(), r.Uvarint()}
+	s.Skipped = r.Uvarint()
+	s.Runner = base.ReplicaID(r.Uvarint())
+	s.Epoch, s.Ticket = r.Uvarint(), r.Uvarint()
+	s.LastDelivered, s.LastAcked = r.Varint(), r.Varint()
+	return s, r.Done()
 }
 
 // Load reads all consumers that stand in keys, in order of ID. spans is the stream's.

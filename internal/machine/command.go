@@ -210,16 +210,16 @@ func AppendDelta(dst []byte, d Delta) []byte {
 
 // DecodeDelta takes one delta off the front of buf. Ops points into buf and is checked.
 func DecodeDelta(buf []byte) (d Delta, rest []byte, err error) {
-	r := reader{buf: buf}
-	d = Delta{Consumer: r.uvarint(), Epoch: r.uvarint(), Ticket: r.uvarint()}
-	d.Ops = r.bytes(r.uvarint())
-	if r.bad {
+	r := base.Decoder{Rest: buf}
+	d = Delta{Consumer: r.Uvarint(), Epoch: r.Uvarint(), Ticket: r.Uvarint()}
+	d.Ops = r.Bytes(r.Uvarint())
+	if r.Bad {
 		return Delta{}, nil, fmt.Errorf("delta: %w", errCommand)
 	}
 	if err := consumer.CheckOps(d.Ops); err != nil {
 		return Delta{}, nil, fmt.Errorf("delta of consumer %d: %w", d.Consumer, err)
 	}
-	return d, r.buf, nil
+	return d, r.Rest, nil
 }
 
 // AppendPublish begins a publish command of messages taken at now (unix ns). AppendMessage adds each; at least one.
@@ -251,12 +251,12 @@ func decodeHeader(cmd []byte) (k Kind, o Origin, body []byte, err error) {
 	if len(cmd) < 2 || cmd[0] != commandVersion {
 		return 0, o, nil, fmt.Errorf("%w: unknown version", errCommand)
 	}
-	r := reader{buf: cmd[2:]}
-	o = Origin{base.ReplicaID(r.uvarint()), r.uvarint()}
-	if r.bad {
+	r := base.Decoder{Rest: cmd[2:]}
+	o = Origin{base.ReplicaID(r.Uvarint()), r.Uvarint()}
+	if r.Bad {
 		return 0, o, nil, errCommand
 	}
-	return Kind(cmd[1]), o, r.buf, nil
+	return Kind(cmd[1]), o, r.Rest, nil
 }
 
 // decodeJSON reads the body of a rare command.
@@ -266,40 +266,4 @@ func decodeJSON[T any](body []byte) (*T, error) {
 		return nil, fmt.Errorf("%w: %T: %w", errCommand, *c, err)
 	}
 	return c, nil
-}
-
-// reader takes fields off a buffer. After the first that does not fit, bad is set and all are zero.
-type reader struct {
-	buf []byte
-	bad bool
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.buf)
-	if n <= 0 || r.bad {
-		r.bad = true
-		return 0
-	}
-	r.buf = r.buf[n:]
-	return v
-}
-
-func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.buf)
-	if n <= 0 || r.bad {
-		r.bad = true
-		return 0
-	}
-	r.buf = r.buf[n:]
-	return v
-}
-
-func (r *reader) bytes(n uint64) []byte {
-	if r.bad || n > uint64(len(r.buf)) {
-		r.bad = true
-		return nil
-	}
-	b := r.buf[:n:n]
-	r.buf = r.buf[n:]
-	return b
 }

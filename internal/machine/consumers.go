@@ -250,18 +250,18 @@ func (a *applier) resetStart(c *consumer.Consumer, seq uint64) (uint64, *apierr.
 }
 
 func (a *applier) runners(body []byte) error {
-	r := reader{buf: body}
-	for len(r.buf) > 0 && !r.bad {
-		p := Appointment{Consumer: r.uvarint(), Epoch: r.uvarint(), Runner: base.ReplicaID(r.uvarint())}
+	r := base.Decoder{Rest: body}
+	for len(r.Rest) > 0 && !r.Bad {
+		p := Appointment{Consumer: r.Uvarint(), Epoch: r.Uvarint(), Runner: base.ReplicaID(r.Uvarint())}
 		c := a.byID[p.Consumer]
-		if r.bad || c == nil || c.Epoch != p.Epoch {
+		if r.Bad || c == nil || c.Epoch != p.Epoch {
 			continue
 		}
 		c.SetRunner(p.Runner)
 		a.touch(c)
 		a.changed(RunnerChanged, c)
 	}
-	if r.bad {
+	if r.Bad {
 		return fmt.Errorf("runners: %w", errCommand)
 	}
 	a.reply(Reply{})
@@ -269,12 +269,12 @@ func (a *applier) runners(body []byte) error {
 }
 
 func (a *applier) deltas(body []byte) error {
-	r := reader{buf: body}
-	now := r.varint()
-	if r.bad {
+	r := base.Decoder{Rest: body}
+	now := r.Varint()
+	if r.Bad {
 		return fmt.Errorf("deltas: %w", errCommand)
 	}
-	for rest := r.buf; len(rest) > 0; {
+	for rest := r.Rest; len(rest) > 0; {
 		d, next, err := DecodeDelta(rest)
 		if err != nil {
 			return err

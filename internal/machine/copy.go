@@ -4,21 +4,22 @@ import (
 	"fmt"
 
 	"weir/internal/apierr"
+	"weir/internal/base"
 	"weir/internal/stream"
 )
 
 // copy takes messages over from an origin, in their order, up to the first that there is no room for.
 func (a *applier) copy(body []byte) error {
-	r := reader{buf: body}
-	now := r.varint()
-	origin := string(r.bytes(r.uvarint()))
+	r := base.Decoder{Rest: body}
+	now := r.Varint()
+	origin := string(r.Bytes(r.Uvarint()))
 	var refused *apierr.Error
-	for len(r.buf) > 0 && !r.bad && refused == nil {
-		c := stream.Copied{Seq: r.uvarint(), Time: r.varint()}
-		subjectLen, headerLen, dataLen := r.uvarint(), r.uvarint(), r.uvarint()
-		literal := r.bytes(subjectLen)
-		c.Header, c.Data = r.bytes(headerLen), r.bytes(dataLen)
-		if r.bad {
+	for len(r.Rest) > 0 && !r.Bad && refused == nil {
+		c := stream.Copied{Seq: r.Uvarint(), Time: r.Varint()}
+		subjectLen, headerLen, dataLen := r.Uvarint(), r.Uvarint(), r.Uvarint()
+		literal := r.Bytes(subjectLen)
+		c.Header, c.Data = r.Bytes(headerLen), r.Bytes(dataLen)
+		if r.Bad {
 			break
 		}
 		c.Subject = view(literal)
@@ -31,7 +32,7 @@ func (a *applier) copy(body []byte) error {
 		}
 		refused = result.Err
 	}
-	if r.bad {
+	if r.Bad {
 		return fmt.Errorf("copy: %w", errCommand)
 	}
 	a.reply(Reply{Err: refused})

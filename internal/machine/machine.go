@@ -214,13 +214,13 @@ func (a *applier) reply(r Reply) {
 }
 
 func (a *applier) publish(body []byte) error {
-	r := reader{buf: body}
-	now := r.varint()
-	for request := a.origin.Seq; len(r.buf) > 0 && !r.bad; request++ {
-		subjectLen, headerLen, dataLen := r.uvarint(), r.uvarint(), r.uvarint()
-		literal := r.bytes(subjectLen)
-		p := stream.Pub{Header: r.bytes(headerLen), Data: r.bytes(dataLen)}
-		if r.bad {
+	r := base.Decoder{Rest: body}
+	now := r.Varint()
+	for request := a.origin.Seq; len(r.Rest) > 0 && !r.Bad; request++ {
+		subjectLen, headerLen, dataLen := r.Uvarint(), r.Uvarint(), r.Uvarint()
+		literal := r.Bytes(subjectLen)
+		p := stream.Pub{Header: r.Bytes(headerLen), Data: r.Bytes(dataLen)}
+		if r.Bad {
 			break
 		}
 		p.Subject = view(literal)
@@ -235,7 +235,7 @@ func (a *applier) publish(body []byte) error {
 			a.out.Published = append(a.out.Published, Published{request, result})
 		}
 	}
-	if r.bad {
+	if r.Bad {
 		return fmt.Errorf("publish: %w", errCommand)
 	}
 	return nil
@@ -250,9 +250,9 @@ func (a *applier) stored(previous uint64) {
 }
 
 func (a *applier) expire(body []byte) error {
-	r := reader{buf: body}
-	now := r.varint()
-	if r.bad {
+	r := base.Decoder{Rest: body}
+	now := r.Varint()
+	if r.Bad {
 		return fmt.Errorf("expire: %w", errCommand)
 	}
 	a.out.Trimmed = true

@@ -77,9 +77,9 @@ func (s *Store) redoErasures() error {
 	prefix := appendPrefix(nil, s.number, kindErase)
 	err := s.db.scan(s.db.p, prefix, func(key, value []byte) (bool, error) {
 		seq, _ := uintOfKey(prefix, key)
-		r := newReader(value)
-		x := erasure{key: fileKey{s.number, r.uint()}, seq: seq, time: int64(r.uint()), off: int64(r.uint()), size: int(r.uint())}
-		if !r.ok || x.size < recordHead || x.size > maxRecord {
+		d := decodeRecord(value)
+		x := erasure{key: fileKey{s.number, d.Uvarint()}, seq: seq, time: int64(d.Uvarint()), off: int64(d.Uvarint()), size: int(d.Uvarint())}
+		if d.Bad || x.size < recordHead || x.size > maxRecord {
 			return false, base.Corruptf("erasure of message %d does not decode", seq)
 		}
 		if known[x.key.id] {

@@ -337,8 +337,8 @@ func (s *Store) fill(r io.Reader) error {
 			n, err = s.fillRecords(payload)
 			records += n
 		case kind == frameEnd:
-			r := reader{b: payload, ok: true}
-			if k, m := r.uint(), r.uint(); !r.ok || k != keys || m != records {
+			d := base.Decoder{Rest: payload}
+			if k, m := d.Uvarint(), d.Uvarint(); d.Bad || k != keys || m != records {
 				return base.Corruptf("image has %d keys and %d messages, its end says %d and %d", keys, records, k, m)
 			}
 			return s.finishFill(want)

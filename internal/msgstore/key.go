@@ -55,28 +55,13 @@ func upperBound(prefix []byte) []byte {
 	return nil
 }
 
-// reader decodes varints; after the first fault ok is false and all is zero.
-type reader struct {
-	b  []byte
-	ok bool
-}
-
-func newReader(b []byte) *reader {
-	r := &reader{b: b, ok: len(b) > 0 && b[0] == metaVersion}
-	if r.ok {
-		r.b = b[1:]
+// decodeRecord starts to read a record of the store: its version, then what appendUints wrote.
+func decodeRecord(b []byte) *base.Decoder {
+	d := &base.Decoder{Rest: b}
+	if d.Byte() != metaVersion {
+		d.Fail()
 	}
-	return r
-}
-
-func (r *reader) uint() uint64 {
-	n, size := binary.Uvarint(r.b)
-	if !r.ok || size <= 0 {
-		r.ok = false
-		return 0
-	}
-	r.b = r.b[size:]
-	return n
+	return d
 }
 
 func appendUints(dst []byte, values ...uint64) []byte {
@@ -100,11 +85,11 @@ func (m *meta) encode(dst []byte) []byte {
 }
 
 func decodeMeta(b []byte) (m meta, err error) {
-	r := newReader(b)
-	m.applied, m.openBase = r.uint(), r.uint()
-	m.state.Msgs, m.state.Bytes, m.state.FirstSeq, m.state.LastSeq = r.uint(), r.uint(), r.uint(), r.uint()
-	m.state.FirstTime, m.state.LastTime, m.state.NumSubjects = int64(r.uint()), int64(r.uint()), int(r.uint())
-	if !r.ok {
+	d := decodeRecord(b)
+	m.applied, m.openBase = d.Uvarint(), d.Uvarint()
+	m.state.Msgs, m.state.Bytes, m.state.FirstSeq, m.state.LastSeq = d.Uvarint(), d.Uvarint(), d.Uvarint(), d.Uvarint()
+	m.state.FirstTime, m.state.LastTime, m.state.NumSubjects = int64(d.Uvarint()), int64(d.Uvarint()), int(d.Uvarint())
+	if d.Bad {
 		return m, base.Corruptf("store record of %d bytes does not decode", len(b))
 	}
 	return m, nil
@@ -122,10 +107,10 @@ func (t subjectTotal) encode(dst []byte) []byte {
 }
 
 func decodeTotal(b []byte) (t subjectTotal, err error) {
-	r := newReader(b)
-	t.count, t.first = r.uint(), r.uint()
-	t.last = t.first + r.uint()
-	if !r.ok {
+	d := decodeRecord(b)
+	t.count, t.first = d.Uvarint(), d.Uvarint()
+	t.last = t.first + d.Uvarint()
+	if d.Bad {
 		return t, base.Corruptf("subject record of %d bytes does not decode", len(b))
 	}
 	return t, nil

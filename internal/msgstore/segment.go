@@ -56,11 +56,11 @@ func (g *segment) encode(dst []byte) []byte {
 }
 
 func decodeSegment(id uint64, b []byte) (*segment, error) {
-	r := newReader(b)
-	g := &segment{id: id, base: r.uint(), last: r.uint(), firstTime: int64(r.uint()), lastTime: int64(r.uint())}
-	g.size, g.count, g.dead, g.deadBytes = int64(r.uint()), int(r.uint()), int(r.uint()), int64(r.uint())
-	g.marked = r.uint() == 1
-	if !r.ok || g.size < segmentHead || g.last < g.base || g.dead > g.count {
+	d := decodeRecord(b)
+	g := &segment{id: id, base: d.Uvarint(), last: d.Uvarint(), firstTime: int64(d.Uvarint()), lastTime: int64(d.Uvarint())}
+	g.size, g.count, g.dead, g.deadBytes = int64(d.Uvarint()), int(d.Uvarint()), int(d.Uvarint()), int64(d.Uvarint())
+	g.marked = d.Uvarint() == 1
+	if d.Bad || g.size < segmentHead || g.last < g.base || g.dead > g.count {
 		return nil, base.Corruptf("descriptor of segment %d: %d bytes do not decode", id, len(b))
 	}
 	return g, nil

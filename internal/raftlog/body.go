@@ -150,13 +150,13 @@ func decodeConf(p []byte) (ConfMark, error) {
 	if p == nil {
 		return ConfMark{ConfState: pb.EnsureConfState(nil)}, nil
 	}
-	d := decoder{p: p}
-	m := ConfMark{Index: d.uvarint(), ConfState: &pb.ConfState{}}
-	cs := d.bytes()
-	if members := d.bytes(); len(members) > 0 {
+	d := base.Decoder{Rest: p}
+	m := ConfMark{Index: d.Uvarint(), ConfState: &pb.ConfState{}}
+	cs := d.Block()
+	if members := d.Block(); len(members) > 0 {
 		m.Members = append([]byte(nil), members...)
 	}
-	if !d.done() {
+	if !d.Done() {
 		return ConfMark{}, base.Corruptf("conf state of %d bytes does not parse", len(p))
 	}
 	if err := proto.Unmarshal(cs, m.ConfState); err != nil {
@@ -168,29 +168,29 @@ func decodeConf(p []byte) (ConfMark, error) {
 
 // decodeBatch parses a batch body up to the single entries.
 func decodeBatch(body []byte) (contents, error) {
-	d := decoder{p: body}
-	c := contents{parts: d.byte()}
+	d := base.Decoder{Rest: body}
+	c := contents{parts: d.Byte()}
 	if c.has(partHard) {
-		c.hard = hardState{d.uvarint(), d.uvarint(), d.uvarint()}
+		c.hard = hardState{d.Uvarint(), d.Uvarint(), d.Uvarint()}
 	}
 	if c.has(partSnapshot) {
-		c.snapshot = d.position()
+		c.snapshot = decodePosition(&d)
 	}
 	if c.has(partConf) {
-		c.conf = d.bytes()
+		c.conf = d.Block()
 	}
 	if c.has(partEntries) {
-		c.first, c.count = d.uvarint(), d.uvarint()
-		start := d.p
-		for i := uint64(0); i < c.count && !d.bad; i++ {
-			d.entry()
+		c.first, c.count = d.Uvarint(), d.Uvarint()
+		start := d.Rest
+		for i := uint64(0); i < c.count && !d.Bad; i++ {
+			decodeEntry(&d)
 		}
-		c.entries = start[:len(start)-len(d.p)]
+		c.entries = start[:len(start)-len(d.Rest)]
 	}
 	if c.has(partAnchor) {
-		c.anchor = anchor{d.position(), d.position()}
+		c.anchor = anchor{decodePosition(&d), decodePosition(&d)}
 	}
-	if !d.done() || c.parts&^partsKnown != 0 || c.has(partEntries) && (c.count == 0 || c.first == 0) {
+	if !d.Done() || c.parts&^partsKnown != 0 || c.has(partEntries) && (c.count == 0 || c.first == 0) {
 		return contents{}, base.Corruptf("record body of %d bytes does not parse", len(body))
 	}
 	return c, nil
@@ -201,9 +201,9 @@ func (c *contents) last() uint64 { return c.first + c.count - 1 }
 
 // visitEntries calls visit for each entry, until it returns false.
 func (c *contents) visitEntries(visit func(index, term uint64, typ pb.EntryType, data []byte) bool) {
-	d := decoder{p: c.entries}
+	d := base.Decoder{Rest: c.entries}
 	for i := range c.count {
-		term, typ, data := d.entry()
+		term, typ, data := decodeEntry(&d)
 		if !visit(c.first+i, term, typ, data) {
 			return
 		}
@@ -218,51 +218,10 @@ func (c *contents) visitTerms(visit func(index, term uint64)) {
 	})
 }
 
-// decoder reads a body; after the first fault it is bad and returns zeros.
-type decoder struct {
-	p   []byte
-	bad bool
-}
+func decodePosition(d *base.Decoder) position { return position{d.Uvarint(), d.Uvarint()} }
 
-func (d *decoder) done() bool { return !d.bad && len(d.p) == 0 }
-
-func (d *decoder) fail() { d.bad, d.p = true, nil }
-
-func (d *decoder) byte() byte {
-	if len(d.p) == 0 {
-		d.fail()
-		return 0
-	}
-	b := d.p[0]
-	d.p = d.p[1:]
-	return b
-}
-
-func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.p)
-	if n <= 0 {
-		d.fail()
-		return 0
-	}
-	d.p = d.p[n:]
-	return v
-}
-
-func (d *decoder) position() position { return position{d.uvarint(), d.uvarint()} }
-
-func (d *decoder) bytes() []byte {
-	n := d.uvarint()
-	if n > uint64(len(d.p)) {
-		d.fail()
-		return nil
-	}
-	p := d.p[:n:n]
-	d.p = d.p[n:]
-	return p
-}
-
-func (d *decoder) entry() (term uint64, typ pb.EntryType, data []byte) {
-	term = d.uvarint()
-	typ = pb.EntryType(d.byte())
-	return term, typ, d.bytes()
+func decodeEntry(d *base.Decoder) (term uint64, typ pb.EntryType, data []byte) {
+	term = d.Uvarint()
+	typ = pb.EntryType(d.Byte())
+	return term, typ, d.Block()
 }

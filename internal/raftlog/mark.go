@@ -52,17 +52,17 @@ func appendMark(dst []byte, m *mark, groups []*Group) []byte {
 }
 
 func decodeMark(body []byte) (mark, error) {
-	d := decoder{p: body}
-	version := d.uvarint()
-	m := mark{low: d.uvarint(), from: d.uvarint(), closes: d.uvarint(), sealed: d.uvarint()}
-	count := d.uvarint()
-	if d.bad || version != markVersion || uint64(len(d.p)) != count*directoryEntrySize {
+	d := base.Decoder{Rest: body}
+	version := d.Uvarint()
+	m := mark{low: d.Uvarint(), from: d.Uvarint(), closes: d.Uvarint(), sealed: d.Uvarint()}
+	count := d.Uvarint()
+	if d.Bad || version != markVersion || uint64(len(d.Rest)) != count*directoryEntrySize {
 		return mark{}, base.Corruptf("mark of %d bytes does not parse (version %d)", len(body), version)
 	}
 	le := binary.LittleEndian
 	m.directory = make([]directoryEntry, count)
 	for i := range m.directory {
-		p := d.p[i*directoryEntrySize:]
+		p := d.Rest[i*directoryEntrySize:]
 		m.directory[i] = directoryEntry{
 			key: groupKey{base.GroupID(le.Uint64(p)), base.ReplicaID(le.Uint64(p[8:]))},
 			seq: le.Uint64(p[16:]),
