@@ -167,8 +167,8 @@ func compareReplicas(ctx context.Context, t *testing.T, c *procs.Cluster, nc *na
 			if err != nil {
 				return err
 			}
-			if len(r.Consumers) != 1 {
-				return fmt.Errorf("%s shows %d consumers", n.Name, len(r.Consumers))
+			if len(r.Consumers) != 1 || r.StateHash == "" {
+				return fmt.Errorf("%s shows %d consumers and the state hash %q", n.Name, len(r.Consumers), r.StateHash)
 			}
 			for i := range r.Consumers { // when, as seen on that node
 				r.Consumers[i].Delivered.Last, r.Consumers[i].AckFloor.Last = nil, nil

@@ -99,6 +99,8 @@ func digest(m *nats.Msg) [sha256.Size]byte {
 type replica struct {
 	State     jetstream.StreamState `json:"state"`
 	Consumers []consumerState       `json:"consumer_detail"`
+	Applied   uint64                `json:"applied"`
+	StateHash string                `json:"state_hash"` // of all that is replicated, at Applied
 }
 
 type consumerState struct {
@@ -117,7 +119,7 @@ func replicaOn(ctx context.Context, n *procs.Node, stream string) (*replica, err
 			} `json:"stream_detail"`
 		} `json:"account_details"`
 	}
-	if err := n.Get(ctx, "/jsz?consumers=true", &doc); err != nil {
+	if err := n.Get(ctx, "/jsz?consumers=true&state-hash=true", &doc); err != nil {
 		return nil, err
 	}
 	for _, a := range doc.Accounts {
