@@ -1,7 +1,8 @@
 // Command bench runs the same work on a three-node cluster of nats-server and on
 // one of Weir, in turn on this machine, and prints both figures and their ratio as
 // a Markdown table. Streams are on disk with three replicas; nats-server has its
-// default settings, so it acknowledges before its data is synced.
+// default settings, so it acknowledges before its data is synced. "bench scale"
+// measures many replicated consumers on one stream instead; see scale.go.
 package main
 
 import (
@@ -33,7 +34,11 @@ type options struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx); err != nil {
+	work := run
+	if len(os.Args) > 1 && os.Args[1] == "scale" {
+		work = runScale
+	}
+	if err := work(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
 		os.Exit(1)

@@ -48,7 +48,12 @@ func thousands(rate float64) string {
 	for n/unit >= 1000 {
 		unit *= 10
 	}
-	text := strconv.FormatInt((n+unit/2)/unit*unit, 10)
+	return commas((n + unit/2) / unit * unit)
+}
+
+// commas is a number with a comma between each three digits.
+func commas(n int64) string {
+	text := strconv.FormatInt(n, 10)
 	for i := len(text) - 3; i > 0; i -= 3 {
 		text = text[:i] + "," + text[i:]
 	}

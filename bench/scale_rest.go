@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+)
+
+// rest is what the servers use while nothing happens.
+type rest struct {
+	cpu    float64 // percent of a core, all servers together
+	memory int64   // resident bytes, all servers together
+}
+
+const (
+	clockTicks = 100 // of /proc/<pid>/stat, a second
+	settleTime = 40 * time.Second
+	settleStep = 2 * time.Second
+	settledAt  = 4.0 // percent of a core
+)
+
+// atRest waits until the servers have done what they still had to do, and for no
+// longer than settleTime, and measures them.
+func (w *scaleWork) atRest() (rest, error) {
+	for until := time.Now().Add(settleTime); time.Now().Before(until); {
+		cpu, err := w.cpu(settleStep)
+		if err != nil {
+			return rest{}, err
+		}
+		if cpu < settledAt {
+			break
+		}
+	}
+	cpu, err := w.cpu(w.idle)
+	if err != nil {
+		return rest{}, err
+	}
+	memory := int64(0)
+	for _, n := range w.cluster.Nodes {
+		m, err := residentOf(n.PID())
+		if err != nil {
+			return rest{}, err
+		}
+		memory += m
+	}
+	return rest{cpu, memory}, nil
+}
+
+// cpu is what all servers use over a time, in percent of a core.
+func (w *scaleWork) cpu(over time.Duration) (float64, error) {
+	before, err := w.ticks()
+	if err != nil {
+		return 0, err
+	}
+	begun := time.Now()
+	select {
+	case <-time.After(over):
+	case <-w.ctx.Done():
+		return 0, w.ctx.Err()
+	}
+	after, err := w.ticks()
+	return float64(after-before) / clockTicks / time.Since(begun).Seconds() * 100, err
+}
+
+func (w *scaleWork) ticks() (sum int64, err error) {
+	for _, n := range w.cluster.Nodes {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.PID()))
+		if err != nil {
+			return 0, fmt.Errorf("CPU time of %s: %w", n.Name, err)
+		}
+		// Behind the command in parentheses: state is field 3, utime 14, stime 15.
+		fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+		for _, f := range fields[11:13] {
+			v, err := strconv.ParseInt(string(f), 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("CPU time of %s: %w", n.Name, err)
+			}
+			sum += v
+		}
+	}
+	return sum, nil
+}
+
+// residentOf is the memory of a process in bytes.
+func residentOf(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, fmt.Errorf("memory of process %d: %w", pid, err)
+	}
+	fields := bytes.Fields(text)
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("memory of process %d: %q", pid, text)
+	}
+	pages, err := strconv.ParseInt(string(fields[1]), 10, 64)
+	return pages * int64(os.Getpagesize()), err
+}
