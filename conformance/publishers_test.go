@@ -33,9 +33,7 @@ type publishers struct {
 
 func startPublishers(ctx context.Context, t *testing.T, urls, subject string, n int) *publishers {
 	t.Helper()
-	p := &publishers{
-		stop: make(chan struct{}), acked: map[string]uint64{}, since: make([]int, n), longest: []time.Duration{0},
-	}
+	p := newPublishers(n)
 	for i := range n {
 		_, js := connect(t, urls)
 		p.running.Go(func() { p.publish(ctx, js, subject, i) })
@@ -43,23 +41,37 @@ func startPublishers(ctx context.Context, t *testing.T, urls, subject string, n 
 	return p
 }
 
+func newPublishers(n int) *publishers {
+	return &publishers{
+		stop: make(chan struct{}), acked: map[string]uint64{}, since: make([]int, n), longest: []time.Duration{0},
+	}
+}
+
 func (p *publishers) publish(ctx context.Context, js jetstream.JetStream, subject string, who int) {
-	for n := 0; ctx.Err() == nil; n++ {
-		select {
-		case <-p.stop:
+	for n := 0; ctx.Err() == nil && !p.stopped(); n++ {
+		p.one(ctx, js, fmt.Sprintf("%s.%d", subject, who), fmt.Sprintf("p%d-%d", who, n), who)
+	}
+}
+
+func (p *publishers) stopped() bool {
+	select {
+	case <-p.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// one publishes a message until it is acknowledged.
+func (p *publishers) one(ctx context.Context, js jetstream.JetStream, subject, id string, who int) {
+	begun, phase := time.Now(), p.inPhase()
+	for ctx.Err() == nil {
+		ack, err := attempt(ctx, js, subject, id)
+		if err == nil {
+			p.note(who, id, ack.Sequence, phase, time.Since(begun))
 			return
-		default:
 		}
-		id := fmt.Sprintf("p%d-%d", who, n)
-		begun, phase := time.Now(), p.inPhase()
-		for ctx.Err() == nil {
-			ack, err := attempt(ctx, js, fmt.Sprintf("%s.%d", subject, who), id)
-			if err == nil {
-				p.note(who, id, ack.Sequence, phase, time.Since(begun))
-				break
-			}
-			pause(ctx)
-		}
+		pause(ctx)
 	}
 }
 

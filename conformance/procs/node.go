@@ -91,6 +91,18 @@ func (n *Node) Kill() {
 	<-n.exited
 }
 
+// Pause stops the process with SIGSTOP; its connections stay open.
+func (n *Node) Pause() { n.send(syscall.SIGSTOP) }
+
+// Resume lets a paused process go on.
+func (n *Node) Resume() { n.send(syscall.SIGCONT) }
+
+func (n *Node) send(sig os.Signal) {
+	if n.Running() {
+		_ = n.cmd.Process.Signal(sig) // an error means that it has ended
+	}
+}
+
 func (n *Node) signalKill() {
 	if n.Running() {
 		_ = n.cmd.Process.Kill() // an error means that it has ended
