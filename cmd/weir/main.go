@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // message schedules name time zones, which not every machine has
 
 	"weir/internal/base"
 	"weir/internal/conf"

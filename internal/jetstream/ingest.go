@@ -114,6 +114,10 @@ func (in *ingest) configChanged() {
 
 // take is the handler of the stream's subscriptions.
 func (in *ingest) take(_ *router.Sub, _ router.Source, m *router.Msg) {
+	if e := in.s.checkZone(m.Header); e != nil {
+		in.s.refuse(string(m.Reply), e)
+		return
+	}
 	in.mu.Lock()
 	if !in.active {
 		in.mu.Unlock()

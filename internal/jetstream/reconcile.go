@@ -420,8 +420,8 @@ func (s *Stream) ChooseRunner() base.ReplicaID {
 	return s.runs.least(online)
 }
 
-// scheduleExpiry sets a timer for when messages or ids of the stream fall due,
-// on the leader.
+// scheduleExpiry sets a timer for when messages, ids or schedules of the stream
+// fall due, on the leader.
 func (s *Stream) scheduleExpiry() {
 	if !s.lead.Load().Self {
 		return
@@ -454,7 +454,8 @@ func (s *Stream) expire() {
 	if !s.Leads() {
 		return
 	}
-	cmd := machine.Append(nil, machine.Origin{Proposer: s.replica}, &machine.Expire{Time: s.node.cfg.Clock.Now().UnixNano()})
+	now := s.node.cfg.Clock.Now()
+	cmd := machine.Append(nil, machine.Origin{Proposer: s.replica}, &machine.Expire{Time: now.UnixNano(), Zoned: s.zonedNext(now)})
 	if err := s.group.Propose(cmd); err != nil {
 		s.node.cfg.Logger.Debugf("Expire messages of %s: %v", s.name, err)
 		s.scheduleExpiry()

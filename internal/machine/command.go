@@ -10,6 +10,7 @@ import (
 	"weir/internal/api"
 	"weir/internal/base"
 	"weir/internal/consumer"
+	"weir/internal/stream"
 )
 
 // A command is the data of one Raft entry:
@@ -116,8 +117,11 @@ type ConsumerReset struct {
 	Seq  uint64 `json:"seq,omitempty"`
 }
 
-// Expire lets time pass: what is due at Time goes.
-type Expire struct{ Time int64 }
+// Expire lets time pass: what is due at Time goes, or comes if a schedule says so. Zoned is what stream.Stream.ZonedDue asks for.
+type Expire struct {
+	Time  int64 // unix ns
+	Zoned []stream.ZonedNext
+}
 
 // Copy brings messages of an origin into a mirror or a sourcing stream. Body has the messages, by AppendCopied.
 type Copy struct {
@@ -169,7 +173,13 @@ func Append(dst []byte, o Origin, c Command) []byte {
 	dst = appendHeader(dst, c.kind(), o)
 	switch c := c.(type) {
 	case *Expire:
-		return binary.AppendVarint(dst, c.Time)
+		dst = binary.AppendVarint(dst, c.Time)
+		for _, z := range c.Zoned {
+			dst = binary.AppendUvarint(dst, z.Seq)
+			dst = binary.AppendVarint(dst, z.Due)
+			dst = binary.AppendVarint(dst, int64(z.Offset))
+		}
+		return dst
 	case *Copy:
 		dst = binary.AppendVarint(dst, c.Time)
 		dst = binary.AppendUvarint(dst, uint64(len(c.Origin)))

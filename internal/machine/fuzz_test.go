@@ -18,7 +18,7 @@ func sample(t testing.TB, retention api.Retention) (*Machine, *storetest.Store) 
 		t.Fatal(err)
 	}
 	cfg, refused := stream.Check(api.StreamConfig{Name: "S", Subjects: []string{"s.>"}, Retention: retention, AllowMsgTTL: true,
-		AllowRollup: true, MaxMsgs: 50, MaxAge: time.Hour}, stream.Limits{}, false)
+		AllowRollup: true, AllowMsgSchedules: true, MaxMsgs: 50, MaxAge: time.Hour}, stream.Limits{}, false)
 	if refused != nil {
 		t.Fatal(refused)
 	}
@@ -27,6 +27,9 @@ func sample(t testing.TB, retention api.Retention) (*Machine, *storetest.Store) 
 	publish := AppendPublish(nil, Origin{1, 1}, 1)
 	for _, s := range []string{"s.a", "s.b", "s.a", "s.c", "s.b"} {
 		publish = AppendMessage(publish, s, []byte("NATS/1.0\r\nNats-Msg-Id: "+s+"\r\n\r\n"), []byte("x"))
+	}
+	for _, schedule := range []string{"@every 1s", "@at 2000-01-01T00:00:00Z", "@hourly\r\nNats-Schedule-Time-Zone: Local"} {
+		publish = AppendMessage(publish, "s."+schedule[1:3], []byte("NATS/1.0\r\nNats-Schedule: "+schedule+"\r\nNats-Schedule-Target: s.t\r\n\r\n"), nil)
 	}
 	for i, cmd := range [][]byte{
 		Append(nil, Origin{1, 1}, &Init{Config: cfg, Created: 1}),
@@ -50,13 +53,15 @@ func FuzzApply(f *testing.F) {
 	now := time.Unix(5, 0)
 	for _, c := range []Command{
 		&Deltas{Time: 2, List: []Delta{{Consumer: 2, Epoch: 1, Ticket: 1, Ops: ops.Bytes()}}},
-		Runners{{2, 1, 5}}, &Expire{Time: int64(2 * time.Hour)}, &Purge{Filter: "s.*", Keep: 1}, &Purge{Below: 9}, &DeleteMsg{Seq: 2},
+		Runners{{2, 1, 5}}, &Expire{Time: int64(2 * time.Hour)}, &Expire{Time: int64(time.Minute)},
+		&Expire{Time: int64(time.Hour), Zoned: []stream.ZonedNext{{Seq: 8, Due: int64(time.Hour), Offset: 3600}}}, &Purge{Filter: "s.*", Keep: 1}, &Purge{Below: 9}, &DeleteMsg{Seq: 2},
 		&ConsumerDelete{Name: "d"}, &ConsumerPause{Name: "d", Until: &now}, &ConsumerReset{Name: "d", Seq: 2},
 		&ConsumerCreate{Time: 3, Config: api.ConsumerConfig{Durable: "d", AckPolicy: api.AckExplicit}},
 		&Update{Time: 3, Config: api.StreamConfig{Name: "S", Retention: api.InterestRetention, MaxMsgs: 1}},
 	} {
 		f.Add(Append(nil, o, c))
 	}
+	f.Add(AppendMessage(AppendPublish(nil, o, 5), "s.t", []byte("NATS/1.0\r\nNats-Scheduler: s.ev\r\nNats-Schedule-Next: purge\r\n\r\n"), nil))
 	f.Add(AppendMessage(AppendPublish(nil, o, 5), "s.a", []byte("NATS/1.0\r\nNats-TTL: 1s\r\nNats-Rollup: sub\r\n\r\n"), []byte("x")))
 	f.Fuzz(func(t *testing.T, cmd []byte) {
 		for _, retention := range []api.Retention{api.LimitsRetention, api.InterestRetention} {

@@ -252,10 +252,20 @@ func (a *applier) stored(previous uint64) {
 func (a *applier) expire(body []byte) error {
 	r := base.Decoder{Rest: body}
 	now := r.Varint()
+	var zoned []stream.ZonedNext
+	for len(r.Rest) > 0 && !r.Bad {
+		zoned = append(zoned, stream.ZonedNext{Seq: r.Uvarint(), Due: r.Varint(), Offset: int(r.Varint())})
+	}
 	if r.Bad {
 		return fmt.Errorf("expire: %w", errCommand)
 	}
 	a.out.Trimmed = true
+	if err := a.stream.Fire(now, zoned, func(m *msg.Message, previous uint64) {
+		a.message = *m
+		a.stored(previous)
+	}); err != nil {
+		return err
+	}
 	return a.stream.Expire(now, func(marker *msg.Message) { a.out.Stored = append(a.out.Stored, *marker) })
 }
 

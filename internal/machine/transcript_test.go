@@ -38,7 +38,7 @@ type world struct {
 const self = 7
 
 // TestTranscripts replays what was observed of the established server: the files in testdata were recorded by sending the
-// same requests to it, but for testdata/copy.
+// same requests to it, but for testdata/copy and the schedules, which follow what it does in a time of their own.
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		w := &world{t: t}
@@ -117,6 +117,8 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 		return w.state()
 	case "get":
 		return w.get(d)
+	case "list":
+		return w.list()
 	case "purge":
 		return w.purge(d)
 	case "delete-msg":
@@ -379,6 +381,15 @@ func (w *world) state() string {
 		w.store.NumSubjects(), st.NumDeleted)
 }
 
+// list prints what is stored, without the date.
+func (w *world) list() string {
+	var b strings.Builder
+	for _, m := range w.store.Messages() {
+		fmt.Fprintf(&b, "%d %s %s %q %q\n", m.Seq, time.Unix(0, m.Time).UTC().Format("15:04:05.000"), m.Subject, m.Header, m.Data)
+	}
+	return b.String()
+}
+
 func (w *world) get(d *datadriven.TestData) string {
 	seq, _ := strconv.ParseUint(d.CmdArgs[0].Key, 10, 64)
 	var m msg.Message
@@ -536,8 +547,20 @@ func (w *world) sleep(d *datadriven.TestData) string {
 		if w.now = max(w.now+int64(time.Millisecond), due); w.now > end {
 			break
 		}
-		w.apply(Append(nil, Origin{}, &Expire{Time: w.now}))
+		w.apply(Append(nil, Origin{}, &Expire{Time: w.now, Zoned: w.zonedNext()}))
 	}
 	w.now = end
 	return ""
+}
+
+// zonedNext is what a leader adds to an Expire.
+func (w *world) zonedNext() (next []stream.ZonedNext) {
+	for _, z := range w.m.Stream().ZonedDue(w.now) {
+		zone, err := time.LoadLocation(z.Zone)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		next = append(next, z.Next(time.Unix(0, w.now), zone))
+	}
+	return next
 }

@@ -18,7 +18,13 @@ const expireBatch = 4096
 // NextExpiry is when the next message is due to expire (unix ns); 0 is never. It may be early; the Expire that follows
 // then corrects it.
 func (s *Stream) NextExpiry() int64 {
-	next := s.nextTTL
+	var next int64
+	if !s.cfg.Sealed {
+		next = s.nextTTL
+		if s.scheduled {
+			next = earlier(next, max(s.nextSchedule, 1))
+		}
+	}
 	if state := s.store.State(); s.cfg.MaxAge > 0 && state.Msgs > 0 && s.nextAge != 0 {
 		next = earlier(next, max(s.nextAge, state.FirstTime+int64(s.cfg.MaxAge)))
 	}

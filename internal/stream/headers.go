@@ -23,6 +23,8 @@ const (
 	headerTTL                = "Nats-TTL"
 	headerMarkerReason       = "Nats-Marker-Reason"
 	headerIncr               = "Nats-Incr"
+
+	expectedPrefix = "Nats-Expected-"
 )
 
 // ExpectHeaders are the headers by which a publisher expects something of the stream that it publishes to.
@@ -53,9 +55,10 @@ type directives struct {
 	hasExpectedMsgID    bool
 	badExpectedLastSeq  bool // not a number
 	badExpectedSubjSeq  bool // not a number
-	hasScheduleHeaders  bool
 	hasBatchHeaders     bool
 	hasStreamSourceInfo bool
+
+	schedule scheduling
 }
 
 // parse reads a header block in one pass. Of a header that is given twice the first counts.
@@ -78,6 +81,8 @@ func (d *directives) parse(block []byte) {
 }
 
 var crlf = []byte("\r\n")
+
+const emptyHeader = "NATS/1.0\r\n\r\n"
 
 func (d *directives) set(name, value string) {
 	switch name {
@@ -108,7 +113,7 @@ func (d *directives) set(name, value string) {
 	case headerIncr:
 		setOnce(&d.incr, value)
 	default:
-		d.setUnsupported(name)
+		d.setOther(name, value)
 	}
 }
 
@@ -117,14 +122,14 @@ func (d *directives) expects() bool {
 	return d.expectedStream != "" || d.hasExpectedMsgID || d.expectedSubject != "" || d.hasExpectedLastSeq || d.hasExpectedSubjSeq
 }
 
-func (d *directives) setUnsupported(name string) {
+func (d *directives) setOther(name, value string) {
 	switch name {
-	case "Nats-Schedule", "Nats-Schedule-Target", "Nats-Schedule-TTL", "Nats-Schedule-Source":
-		d.hasScheduleHeaders = true
 	case "Nats-Batch-Id":
 		d.hasBatchHeaders = true
 	case "Nats-Stream-Source":
 		d.hasStreamSourceInfo = true
+	default:
+		d.schedule.set(name, value)
 	}
 }
 
@@ -152,6 +157,11 @@ func parseTTL(value string) (ttl time.Duration, ok bool) {
 		return 0, false
 	}
 	return time.Duration(min(seconds, int64(math.MaxInt64/time.Second))) * time.Second, true
+}
+
+// appendHeader is a copy of a block with one more header at its end.
+func appendHeader(block []byte, name, value string) []byte {
+	return slices.Concat(block[:len(block)-len(crlf)], []byte(name+": "+value), crlf, crlf)
 }
 
 // withHeader is a copy of a block in which a header that it has stands with another value.

@@ -68,6 +68,14 @@ func (s *Stream) publish(now int64, p *Pub, stored *msg.Message, copied bool) (P
 	if e := s.checkMessage(d, stored); e != nil {
 		return Published{Err: e}, nil
 	}
+	if d.schedule != (scheduling{}) {
+		if e, err := s.checkScheduling(d, stored); e != nil || err != nil {
+			return Published{Err: e}, err
+		}
+	}
+	if e := s.checkTTL(d); e != nil {
+		return Published{Err: e}, nil
+	}
 	if e, err := s.checkExpected(d, stored.Subject); e != nil || err != nil {
 		return Published{Err: e}, err
 	}
@@ -91,6 +99,9 @@ func (s *Stream) publish(now int64, p *Pub, stored *msg.Message, copied bool) (P
 	stored.Seq = s.store.State().LastSeq + 1
 	result, err := s.store1(d, stored)
 	result.Counter = counter
+	if err == nil && d.schedule != (scheduling{}) {
+		err = s.followSchedule(d, stored, result.Stored)
+	}
 	return result, err
 }
 
@@ -113,6 +124,9 @@ func (s *Stream) store1(d *directives, m *msg.Message) (result Published, err er
 	if s.cfg.Retention == api.InterestRetention && (s.Interested == nil || !s.Interested(m.Subject)) {
 		s.store.SetLast(m.Seq)
 		return result, nil
+	}
+	if err := s.unplanLast(m.Subject); err != nil {
+		return result, err
 	}
 	ttl := s.raiseTTL(d, m)
 	if err := s.store.Append(m); err != nil {
@@ -172,15 +186,19 @@ func (s *Stream) checkMessage(d *directives, m *msg.Message) *apierr.Error {
 		return apierr.JSStreamNotMatchErr
 	case d.hasStreamSourceInfo:
 		return apierr.JSMessageSourceHdrNotAllowedErr
-	case d.hasScheduleHeaders: // not supported yet, whatever the configuration says
-		return apierr.JSMessageSchedulesDisabledErr
-	case d.ttl != "" && !s.cfg.AllowMsgTTL:
+	}
+	return nil
+}
+
+func (s *Stream) checkTTL(d *directives) *apierr.Error {
+	if d.ttl == "" {
+		return nil
+	}
+	if !s.cfg.AllowMsgTTL {
 		return apierr.JSMessageTTLDisabledErr
 	}
-	if d.ttl != "" {
-		if _, ok := parseTTL(d.ttl); !ok {
-			return apierr.JSMessageTTLInvalidErr
-		}
+	if _, ok := parseTTL(d.ttl); !ok {
+		return apierr.JSMessageTTLInvalidErr
 	}
 	return nil
 }

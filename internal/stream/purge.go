@@ -123,6 +123,9 @@ func (s *Stream) DeleteMsg(seq uint64, noErase bool) (*apierr.Error, error) {
 // remove takes one message out, for whatever reason but a consumer's ack.
 func (s *Stream) remove(seq uint64, erase bool) (bool, error) {
 	info, ok, err := s.store.Delete(seq, erase)
+	if err == nil && ok {
+		err = s.unplan(seq)
+	}
 	if ok && s.Removed != nil {
 		s.Removed(info)
 	}
@@ -132,6 +135,9 @@ func (s *Stream) remove(seq uint64, erase bool) (bool, error) {
 // purgeBelow takes out every message below a sequence.
 func (s *Stream) purgeBelow(below uint64) (uint64, error) {
 	n, _, err := s.store.Purge(below)
+	if err == nil {
+		err = s.unplanBelow(below)
+	}
 	if err == nil && s.Purged != nil {
 		s.Purged(s.store.State().FirstSeq)
 	}
@@ -141,6 +147,9 @@ func (s *Stream) purgeBelow(below uint64) (uint64, error) {
 // Release removes a message that every consumer is through with. It tells whether it was there.
 func (s *Stream) Release(seq uint64) (bool, error) {
 	_, ok, err := s.store.Delete(seq, false)
+	if err == nil && ok {
+		err = s.unplan(seq)
+	}
 	if err != nil {
 		return false, fmt.Errorf("releasing message %d: %w", seq, err)
 	}
@@ -149,6 +158,9 @@ func (s *Stream) Release(seq uint64) (bool, error) {
 
 // ReleaseAll removes every message.
 func (s *Stream) ReleaseAll() error {
-	_, _, err := s.store.Purge(s.store.State().LastSeq + 1)
-	return err
+	end := s.store.State().LastSeq + 1
+	if _, _, err := s.store.Purge(end); err != nil {
+		return err
+	}
+	return s.unplanBelow(end)
 }

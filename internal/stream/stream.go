@@ -4,8 +4,10 @@ package stream
 
 import (
 	"encoding/json"
+	"fmt"
 	"hash/fnv"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -24,6 +26,9 @@ const (
 	keyExpiry  = 't' // + expiry (unix ns, 8 bytes big endian) + sequence (8 bytes) → nothing
 	keyForever = 'v' // + sequence (8 bytes): the message never expires
 	keyOrigin  = 'o' // + origin → uvarint sequence up to which it was copied
+	keyPlan    = 'a' // + time at which a schedule is due (unix ns, 8 bytes) + sequence of its message (8 bytes) → nothing
+	keyDue     = 'b' // + sequence of a message that holds a schedule (8 bytes) → when it is due (8 bytes)
+	keyZoned   = 'z' // + sequence of such a message (8 bytes) → varint time after which it is due next, zone, 0, pattern
 )
 
 const headerFormat = 1
@@ -44,6 +49,10 @@ type Stream struct {
 	nextTTL int64
 	// nextAge is not after the time when max_age ends for a message; 0 when no message ages.
 	nextAge int64
+	// scheduled: there are schedules in force. nextSchedule is when the first is due (unix ns).
+	scheduled    bool
+	nextSchedule int64
+	zoned        map[uint64]*Zoned // by sequence
 	// spared: the messages up to this sequence that are still there never expire.
 	spared uint64
 
@@ -67,7 +76,7 @@ type header struct {
 
 // Open loads the stream that stands in store. ok is false when none does: the next call must be Init.
 func Open(store Store) (s *Stream, ok bool, err error) {
-	s = &Stream{store: store, dedupe: dedupeIDs{seqs: map[string]uint64{}}}
+	s = &Stream{store: store, dedupe: dedupeIDs{seqs: map[string]uint64{}}, zoned: map[uint64]*Zoned{}}
 	if err := s.origins.load(store); err != nil {
 		return nil, false, err
 	}
@@ -95,6 +104,9 @@ func Open(store Store) (s *Stream, ok bool, err error) {
 	}
 	s.lastMsgID = string(id)
 	s.restartAging()
+	if err := s.loadSchedules(); err != nil {
+		return nil, false, err
+	}
 	return s, true, s.findNextTTL()
 }
 
@@ -185,6 +197,10 @@ func (s *Stream) Hash() uint64 {
 	base.Assert(err == nil, "stream header can not be encoded: %v", err)
 	h.Write(doc)
 	h.Write([]byte(s.lastMsgID))
+	fmt.Fprint(h, s.scheduled, s.nextSchedule)
+	for _, z := range s.ZonedDue(math.MaxInt64) {
+		fmt.Fprint(h, z)
+	}
 	for _, origin := range slices.Sorted(maps.Keys(s.origins.last)) {
 		s.valueBuf = appendUint64(append(s.valueBuf[:0], origin...), s.origins.last[origin])
 		h.Write(s.valueBuf)
