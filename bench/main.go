@@ -35,8 +35,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	work := run
-	if len(os.Args) > 1 && os.Args[1] == "scale" {
-		work = runScale
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "scale":
+			work = runScale
+		case "store":
+			work = runStore
+		}
 	}
 	if err := work(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
