@@ -83,7 +83,7 @@ func (s *Store) writeReset(b *pebble.Batch) (err error) {
 		return true
 	})
 	s.touched = slices.DeleteFunc(s.touched, func(g *segment) bool { return g.base < s.reset })
-	s.open, s.reset = s.area, 0
+	s.open, s.reset, s.sealing = s.area, 0, nil
 	return errors.Join(err, s.lookup.close())
 }
 
@@ -121,7 +121,10 @@ func (s *Store) writeDeletes(b *pebble.Batch) error {
 		victims = victims[n:]
 	}
 	clear(s.pending)
-	return s.evictEntries()
+	if len(s.area.subjects) > maxEntries {
+		return s.evictEntries()
+	}
+	return nil
 }
 
 // kill marks the record of a message dead.
@@ -157,43 +160,70 @@ func (s *Store) kill(b *pebble.Batch, v victim) error {
 
 // unindex takes messages of one subject, ascending, from the subject index.
 func (s *Store) unindex(b *pebble.Batch, e *entry, victims []victim) error {
-	lastGone := false
-	for len(victims) > 0 && victims[0].seq < s.area.base {
-		chunk := chunkOf(victims[0].seq)
-		n := slices.IndexFunc(victims, func(v victim) bool { return chunkOf(v.seq) != chunk || v.seq >= s.area.base })
-		if n < 0 {
-			n = len(victims)
-		}
-		lastGone = lastGone || victims[n-1].seq == e.total.last
-		if err := s.updatePosting(b, e, chunk, victims[:n]); err != nil {
+	n := 0
+	if e.total.count > 0 {
+		n, _ = slices.BinarySearchFunc(victims, e.total.last+1, func(v victim, seq uint64) int { return cmp.Compare(v.seq, seq) })
+	}
+	if n > 0 {
+		if err := s.unindexSealed(b, e, victims[:n]); err != nil {
 			return err
 		}
-		e.total.count -= uint64(n)
-		e.dirty = true
-		victims = victims[n:]
 	}
-	if lastGone && e.total.count > 0 {
-		// The postings in Pebble are those from before this Commit: pending deletes
-		// are skipped as the apply side's view does.
-		last, ok, err := s.applyView().lastSealed(e.subject, e.total, e.total.last)
-		if err != nil {
-			return err
-		}
-		base.Assert(ok, "subject %q has %d sealed messages and no last", e.subject, e.total.count)
-		e.total.last = last
-		e.total.first = min(e.total.first, last)
-	}
-	for _, v := range victims {
+	for _, v := range victims[n:] {
 		i, ok := slices.BinarySearch(e.open, v.seq)
 		base.Assert(ok, "message %d of %q is not indexed", v.seq, e.subject)
 		e.open = slices.Delete(e.open, i, i+1)
 	}
 	e.removed = 0
+	if e.dirty && e.total.count == 0 && len(e.open) == 1 {
+		// The message has replaced the only one that was sealed: one write for both.
+		if err := s.sealEntry(b, e, 1); err != nil {
+			return err
+		}
+	}
 	return s.writeTotal(b, e)
 }
 
-// updatePosting takes messages of one chunk from a subject's posting.
-func (s *Store) updatePosting(b *pebble.Batch, e *entry, chunk uint64, victims []victim) error {
+// unindexSealed takes sealed messages of one subject, ascending, from its postings
+// and its total.
+func (s *Store) unindexSealed(b *pebble.Batch, e *entry, victims []victim) error {
+	t := &e.total
+	last, count := t.last, t.count-uint64(len(victims))
+	if count > 0 && victims[len(victims)-1].seq == last {
+		// The postings in Pebble are those from before this Commit: pending deletes
+		// are skipped as the apply side's view does.
+		var ok bool
+		var err error
+		if last, ok, err = s.applyView().lastSealed(e.subject, *t, last); err != nil {
+			return err
+		}
+		base.Assert(ok, "subject %q has %d sealed messages and no last", e.subject, count)
+	}
+	for rest := victims; len(rest) > 0 && t.count > 1; {
+		chunk := chunkOf(rest[0].seq)
+		n := slices.IndexFunc(rest, func(v victim) bool { return chunkOf(v.seq) != chunk })
+		if n < 0 {
+			n = len(rest)
+		}
+		if err := s.updatePosting(b, e, chunk, rest[:n], last); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	if count == 1 && t.count > 1 { // a single message needs no posting
+		t.first = last
+		if err := b.Delete(appendPostingKey(nil, s.number, e.subject, chunkOf(last)), nil); err != nil {
+			return err
+		}
+	}
+	t.count, t.last = count, last
+	e.dirty = true
+	return nil
+}
+
+// updatePosting takes messages of one chunk from a subject's posting. last is the
+// subject's last sealed message afterwards.
+func (s *Store) updatePosting(b *pebble.Batch, e *entry, chunk uint64, victims []victim, last uint64) error {
 	key := appendPostingKey(nil, s.number, e.subject, chunk)
 	value, err := s.db.get(key)
 	if err != nil {
@@ -211,7 +241,7 @@ func (s *Store) updatePosting(b *pebble.Batch, e *entry, chunk uint64, victims [
 		if off := p.next(0); off >= 0 {
 			e.total.first = chunk<<chunkBits + uint64(off)
 		} else {
-			e.total.first = min((chunk+1)<<chunkBits, e.total.last)
+			e.total.first = min((chunk+1)<<chunkBits, last)
 		}
 	}
 	if p.next(0) < 0 {
@@ -234,65 +264,6 @@ func (s *Store) writeTotal(b *pebble.Batch, e *entry) error {
 	}
 	s.scratch = e.total.encode(s.scratch[:0])
 	return b.Set(key, s.scratch, nil)
-}
-
-// evictEntries keeps subjects that were loaded for deletes from piling up.
-func (s *Store) evictEntries() error {
-	if len(s.area.subjects) <= maxEntries {
-		return nil
-	}
-	for name, e := range s.area.subjects {
-		if len(e.open) == 0 {
-			delete(s.area.subjects, name)
-		}
-	}
-	return s.lookup.close()
-}
-
-// seal moves the chunks that are complete from the open area into Pebble.
-func (s *Store) seal(b *pebble.Batch) error {
-	next := chunkOf(s.cur.state.LastSeq) << chunkBits
-	if next <= s.area.base {
-		return nil
-	}
-	key, value := []byte(nil), []byte(nil)
-	var p posting
-	for name, e := range s.area.subjects {
-		n, _ := slices.BinarySearch(e.open, next)
-		for seqs := e.open[:n]; len(seqs) > 0; {
-			chunk, k := chunkOf(seqs[0]), 0
-			p = posting{}
-			for ; k < len(seqs) && chunkOf(seqs[k]) == chunk; k++ {
-				p.add(seqs[k])
-			}
-			key = appendPostingKey(key[:0], s.number, e.subject, chunk)
-			value = p.encode(value[:0])
-			if err := b.Set(key, value, nil); err != nil {
-				return err
-			}
-			e.seal(seqs[:k])
-			seqs = seqs[k:]
-		}
-		e.open = slices.Delete(e.open, 0, n)
-		if err := s.writeTotal(b, e); err != nil {
-			return err
-		}
-		if len(e.open) == 0 {
-			delete(s.area.subjects, name)
-		}
-	}
-	s.area.base, s.cur.openBase = next, next
-	return s.lookup.close()
-}
-
-// seal counts sequences as sealed.
-func (e *entry) seal(seqs []uint64) {
-	if e.total.count == 0 {
-		e.total.first = seqs[0]
-	}
-	e.total.count += uint64(len(seqs))
-	e.total.last = seqs[len(seqs)-1]
-	e.dirty = true
 }
 
 // writeSegments persists the descriptors that changed, and drops segments

@@ -15,12 +15,12 @@ const (
 	maxSubject = 1<<16 - 1
 	// maxEntries is the number of subjects in memory from which those without
 	// sequences of their own there are dropped.
-	maxEntries = 2 * chunkSize
+	maxEntries = 4 * chunkSize
 )
 
 // openArea is the subject index of the newest sequences: those from base on. It
-// is in memory only and is rebuilt from the segments when a store is opened. At a
-// Commit that starts a new chunk it moves into Pebble.
+// is in memory only and is rebuilt from the segments when a store is opened. When
+// a chunk is complete it moves into Pebble, see seal.
 type openArea struct {
 	base     uint64
 	subjects map[string]*entry
@@ -29,8 +29,8 @@ type openArea struct {
 // entry is what is in memory of one subject.
 type entry struct {
 	subject string
-	total   subjectTotal // over the sealed chunks; what Pebble has but for dirty
-	open    []uint64     // live sequences from the area's base on, ascending
+	total   subjectTotal // of the sealed messages; what Pebble has but for dirty
+	open    []uint64     // live sequences that are not sealed, ascending and above total.last
 	removed int          // pending deletes, sealed or open
 	dirty   bool         // total differs from Pebble's
 }
@@ -128,17 +128,17 @@ func (s *Store) index(area *openArea, at place) error {
 		}
 		area.subjects[e.subject] = e
 	}
-	e.open = append(e.open, at.seq)
+	if e.total.count == 0 || at.seq > e.total.last {
+		e.open = append(e.open, at.seq)
+	}
 	return nil
 }
 
-// sealed visits the postings of a subject in the sealed chunks from..to, upwards
-// or downwards, until visit returns false.
+// sealed visits the postings of a subject in the chunks from..to, upwards or
+// downwards, until visit returns false. A subject with a single sealed message has
+// none.
 func (v view) sealed(subj string, from, to uint64, down bool, visit func(chunk uint64, p *posting) bool) error {
-	if v.area.base == 0 || from > to {
-		return nil
-	}
-	if to = min(to, chunkOf(v.area.base-1)); from > to || v.s.reset != 0 && v.apply {
+	if from > to || v.s.reset != 0 && v.apply {
 		return nil
 	}
 	it, err := v.s.db.p.NewIter(&pebble.IterOptions{
@@ -199,7 +199,10 @@ func (v view) firstFor(subj string, seq uint64) (found uint64, ok bool, err erro
 	if err != nil {
 		return 0, false, err
 	}
-	if total.count > 0 && seq <= total.last {
+	if total.count == 1 && seq <= total.last && !v.isPending(total.last) {
+		return total.last, true, nil
+	}
+	if total.count > 1 && seq <= total.last {
 		seq := max(seq, total.first)
 		err = v.sealed(subj, chunkOf(seq), chunkOf(total.last), false, func(chunk uint64, p *posting) bool {
 			found, ok = v.firstIn(p, chunk, seq)
@@ -257,6 +260,9 @@ func (v view) lastFor(subj string, seq uint64) (found uint64, ok bool, err error
 	if seq >= total.last && !v.isPending(total.last) {
 		return total.last, true, nil
 	}
+	if total.count == 1 {
+		return 0, false, nil
+	}
 	return v.lastSealed(subj, total, min(seq, total.last))
 }
 
@@ -287,9 +293,11 @@ func (v view) lastSealed(subj string, total subjectTotal, seq uint64) (found uin
 func (v view) countFrom(subj string, total subjectTotal, open []uint64, seq uint64) (uint64, error) {
 	i, _ := slices.BinarySearch(open, seq)
 	n := uint64(len(open) - i)
-	if total.count > 0 && seq <= total.first {
+	switch {
+	case total.count == 0 || seq > total.last:
+	case total.count == 1 || seq <= total.first:
 		n += total.count
-	} else if total.count > 0 && seq <= total.last {
+	default:
 		err := v.sealed(subj, chunkOf(seq), chunkOf(total.last), false, func(chunk uint64, p *posting) bool {
 			from := 0
 			if chunk == chunkOf(seq) {

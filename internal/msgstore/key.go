@@ -18,8 +18,8 @@ const (
 	kindSegment    = 's' // + file id → descriptor
 	kindDead       = 'd' // + sequence: deleted, though its segment has it
 	kindErase      = 'x' // + sequence: deleted, and its bytes are to be overwritten → file id, offset, length
-	kindPosting    = 'i' // + subject, 0, chunk → live sequences of the subject in the chunk
-	kindTotal      = 't' // + subject → count, first, last over the sealed chunks
+	kindPosting    = 'i' // + subject, 0, chunk → live sequences of the subject in the chunk; none if it is the only one
+	kindTotal      = 't' // + subject → count, first, last of what is sealed
 	kindUser       = 'k' // + key → value
 )
 
@@ -95,10 +95,10 @@ func decodeMeta(b []byte) (m meta, err error) {
 	return m, nil
 }
 
-// subjectTotal sums up the messages of a subject in the sealed chunks.
+// subjectTotal sums up the sealed messages of a subject.
 type subjectTotal struct {
 	count uint64
-	first uint64 // no message of the subject is below; the first may be above
+	first uint64 // no message of the subject is below; the first may be above; last, when count == 1
 	last  uint64 // exact, when count > 0
 }
 

@@ -55,6 +55,8 @@ type core struct {
 	// Apply side only.
 	cur      meta
 	area     *openArea // open, or its successor since a reset
+	sealing  []*entry  // subjects with sequences below sealTo that are to be sealed
+	sealTo   uint64    // the area's base when all of them are
 	tail     *segment  // nil: the next message starts a segment
 	buf      []byte    // records of the tail that are not in its file yet
 	bufStart int64     // offset of buf in the file of the tail
