@@ -29,6 +29,7 @@ type testNet struct {
 	cut   map[[2]base.NodeID]bool
 	// filter may lose a request frame; nil loses none.
 	filter func(from, to base.NodeID, kind byte, payload []byte) bool
+	deaf   base.NodeID // gets no Raft frames
 }
 
 // testPeer is a node's end of the links: one queue for each who sends to it.
@@ -64,7 +65,10 @@ func (l links) SendRequest(to base.NodeID, kind byte, payload []byte) error {
 }
 
 func (l links) SendRaft(to base.NodeID, frame []byte) bool {
-	return l.net.send(l.self, to, func(n *Node) { n.HandleRaft(l.self, frame) })
+	l.net.mu.Lock()
+	lost := to == l.net.deaf
+	l.net.mu.Unlock()
+	return lost || l.net.send(l.self, to, func(n *Node) { n.HandleRaft(l.self, frame) })
 }
 
 func (net *testNet) send(from, to base.NodeID, f func(*Node)) bool {

@@ -333,12 +333,18 @@ func (s *Stream) moveMembers(ctx context.Context, a *meta.Assignment) (done bool
 	index := s.group.Applied()
 	have := s.members.Load() // as of index or later
 	if report := a.Report(have.voters, index); report != nil {
+		if !s.settled(ctx, have.voters) {
+			return false, nil
+		}
 		_, err := s.node.ProposeMeta(ctx, report)
 		return false, err
 	}
 	step, ok := nextMemberStep(a.Replicas, have, s.group, s.replica)
 	if !ok {
 		return sameReplicas(have.voters, a.Replicas), nil
+	}
+	if vacant, err := s.vacate(ctx, step.Remove); !vacant || err != nil {
+		return false, err
 	}
 	return false, s.group.ChangeMembers(ctx, step)
 }
@@ -372,30 +378,21 @@ func (s *Stream) appointRunners() error {
 			list = append(list, machine.Appointment{Consumer: c.ID, Epoch: c.Epoch, Runner: r})
 		}
 	})
-	for len(list) > 0 {
-		n := min(len(list), maxAppointments)
-		if err := s.group.Propose(machine.Append(nil, machine.Origin{Proposer: s.replica}, list[:n])); err != nil {
-			return err
-		}
-		list = list[n:]
-	}
-	return nil
+	return s.Appoint(list)
 }
 
-// maxAppointments bounds one runners command.
-const maxAppointments = 4096
-
 // onlineVoters are the voters that can run consumers: on this node and on those
-// that it is linked to, but failed ones. Those about to go count when there is no
-// other.
+// that it is linked to, but failed ones. Those about to go, as their node is or as
+// they are not wanted any more, count when there is no other.
 func (s *Stream) onlineVoters() []base.ReplicaID {
 	var staying, leaving []base.ReplicaID
+	wanted := s.Assignment().Replicas
 	for _, r := range s.members.Load().voters {
 		if r.ID != s.replica && !s.node.linked(r.Node) {
 			continue
 		}
 		switch fit, goes := s.node.fit(s.id, r); {
-		case fit && goes:
+		case fit && (goes || !slices.Contains(wanted, r)):
 			leaving = append(leaving, r.ID)
 		case fit:
 			staying = append(staying, r.ID)

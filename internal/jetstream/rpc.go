@@ -47,6 +47,7 @@ const (
 	methodMeta        method = 8  // meta leader: propose this command
 	methodReturn      method = 9  // group leader: appoint this replica's runners anew
 	methodStanding    method = 10 // this is how I stand
+	methodApplied     method = 11 // has this replica applied that much?
 )
 
 // callHandler answers one call; it may block. An error travels as its text.

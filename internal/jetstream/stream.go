@@ -229,9 +229,17 @@ func (s *Stream) ProposeFunc(c machine.Command, done func(machine.Reply, error))
 	return err
 }
 
+// maxAppointments bounds one runners command.
+const maxAppointments = 4096
+
 // Appoint proposes runners for consumers.
 func (s *Stream) Appoint(list machine.Runners) error {
-	return s.group.Propose(machine.Append(nil, machine.Origin{Proposer: s.replica}, list))
+	for part := range slices.Chunk(list, maxAppointments) {
+		if err := s.group.Propose(machine.Append(nil, machine.Origin{Proposer: s.replica}, part)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Members are the group's voters and learners, as this replica knows them.
@@ -299,6 +307,10 @@ func (s *Stream) LeaderChange(l rafthost.LeaderInfo) {
 func (s *Stream) MembersChange(voters, learners []base.Replica) {
 	<-s.opened
 	s.members.Store(&members{voters: voters, learners: learners})
+	isSelf := func(r base.Replica) bool { return r.ID == s.replica }
+	if !slices.ContainsFunc(voters, isSelf) && !slices.ContainsFunc(learners, isSelf) {
+		s.stopRunners(runner.CloseLeadership)
+	}
 	s.node.reconcile(s)
 }
 
