@@ -38,7 +38,7 @@ func (h *history) prepare() {
 		}
 		h.asks = append(h.asks, a)
 		h.consumers = append(h.consumers, &client{
-			name: c.Durable, config: c, ask: a, seen: map[uint64]int{}, confirmed: map[uint64]time.Time{},
+			name: c.Durable, config: c, ask: a, seen: map[uint64]int{}, confirmed: map[uint64]time.Time{}, givenUp: map[uint64]bool{},
 		})
 	}
 }

@@ -55,6 +55,7 @@ type client struct {
 
 	seen      map[uint64]int       // deliveries by sequence
 	confirmed map[uint64]time.Time // when a double ack was confirmed
+	givenUp   map[uint64]bool      // delivered as often as allowed, by the consumer's own word
 	todo      []delivery
 }
 
@@ -96,7 +97,36 @@ func (h *history) attach(l *life) error {
 			h.heard(m)
 		}
 	}, router.SubOptions{})
+	if err != nil {
+		return err
+	}
+	// Local: an advisory that were lost on its way would look like a message that was.
+	_, err = l.router.Subscribe(l.account(), "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>", "", func(_ *router.Sub, _ router.Source, m *router.Msg) {
+		if !l.isOver() {
+			h.gaveUp(m.Payload)
+		}
+	}, router.SubOptions{Local: true})
 	return err
+}
+
+// gaveUp takes the advisory that a message was delivered as often as it may be.
+func (h *history) gaveUp(body []byte) {
+	var a api.MaxDeliveries
+	if err := json.Unmarshal(body, &a); err != nil {
+		h.world.fail("advisory %q: %v", body, err)
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.consumers {
+		if c.name != a.Consumer {
+			continue
+		}
+		if limit := c.config.MaxDeliver; int(a.Deliveries) != limit {
+			h.world.fail("%s: message %d given up after %d deliveries, %d are allowed", c.name, a.StreamSeq, a.Deliveries, limit)
+		}
+		c.givenUp[a.StreamSeq] = true
+	}
 }
 
 // say publishes as a client of a node.
