@@ -79,6 +79,7 @@ type scaleColumn struct {
 // scaleFigures are the rows of the table, in order.
 var scaleFigures = [...]string{
 	"created per second",
+	"CPU of the three servers per creation, µs",
 	"idle CPU of the three servers without them, % of a core",
 	"idle CPU with them, % of a core",
 	"memory per consumer and node, KiB",
@@ -86,6 +87,7 @@ var scaleFigures = [...]string{
 	"message to 100, ms",
 	"message to 10,000, ms",
 	"message to all, ms",
+	"CPU of the three servers per consumer that a message goes to, µs",
 	"node killed: all deliver again after, ms",
 }
 

@@ -64,6 +64,19 @@ func (w *scaleWork) cpu(over time.Duration) (float64, error) {
 	return float64(after-before) / clockTicks / time.Since(begun).Seconds() * 100, err
 }
 
+// spending begins to count the servers' CPU time; what it returns is what they
+// spent since, in microseconds per consumer.
+func (w *scaleWork) spending() (spent func() string) {
+	before, _ := w.ticks() // 0 is as good as what can not be read
+	return func() string {
+		after, err := w.ticks()
+		if err != nil {
+			return ""
+		}
+		return strconv.FormatInt((after-before)*(1e6/clockTicks)/int64(w.n), 10)
+	}
+}
+
 func (w *scaleWork) ticks() (sum int64, err error) {
 	for _, n := range w.cluster.Nodes {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.PID()))

@@ -95,11 +95,12 @@ func (w *scaleWork) costs() error {
 	if err != nil {
 		return err
 	}
-	begun := time.Now()
+	spent, begun := w.spending(), time.Now()
 	if err := w.create(); err != nil {
 		return err
 	}
 	w.put("created per second", commas(int64(float64(w.n)/time.Since(begun).Seconds())))
+	w.put("CPU of the three servers per creation, µs", spent())
 	after, err := w.atRest()
 	if err != nil {
 		return err
@@ -220,12 +221,15 @@ func (w *scaleWork) attach() error {
 		}
 	}
 	var took time.Duration
+	spent := w.spending()
 	for range 2 {
+		spent = w.spending()
 		if took, err = w.deliver(scalePrefix+"all", w.n, nil); err != nil {
 			return fmt.Errorf("message to all: %w", err)
 		}
 	}
 	w.put("message to all, ms", millis(took))
+	w.put("CPU of the three servers per consumer that a message goes to, µs", spent())
 	return nil
 }
 

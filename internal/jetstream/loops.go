@@ -128,6 +128,7 @@ func (n *Node) outboxLoop() {
 		case now := <-tick.C():
 			n.tendOutboxes(now)
 			n.watching.dropOrigins(now)
+			n.pulls.sweep(now)
 		}
 	}
 }

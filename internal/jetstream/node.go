@@ -102,6 +102,8 @@ type Node struct {
 	standing  standings
 	watching  watchList
 	locations locations
+	pulls     pulls
+	acks      recentAcks
 
 	checkpointMu sync.Mutex
 	lastSaved    time.Time

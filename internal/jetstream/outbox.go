@@ -12,8 +12,13 @@ import (
 )
 
 // resendAfter is how long deltas may go without a verdict before they are sent
-// again. A repeated delta is recognised by its ticket, so this is safe.
-const resendAfter = time.Second
+// again. A repeated delta is recognised by its ticket, so this is safe. Where
+// verdicts take longer, as very many consumers are at work, it is twice as long as
+// the latest took, within maxResend: repeats would only make it worse.
+const (
+	resendAfter = time.Second
+	maxResend   = 5 * time.Second
+)
 
 // outbox carries the deltas of this node's runners of one stream to the group's
 // leader until their verdict was applied here. Deltas of many consumers travel
@@ -28,6 +33,7 @@ type outbox struct {
 	waiting map[uint64]*unsettled // by consumer ID; none of them is empty
 	unsent  []machine.Delta
 	queued  bool
+	took    time.Duration // from sending to verdict, lately
 }
 
 // unsettled are the deltas of one runner that have no verdict yet.
@@ -127,8 +133,10 @@ func (o *outbox) settled(d machine.DeltaResult) {
 		}
 	default:
 		for len(u.list) > 0 && u.list[0].Ticket <= d.Ticket {
-			done, u.moved = u.list[0].Ticket, o.s.node.cfg.Clock.Now()
-			u.list = u.list[1:]
+			done, u.list = u.list[0].Ticket, u.list[1:]
+		}
+		if now := o.s.node.cfg.Clock.Now(); done > 0 {
+			o.took, u.moved = now.Sub(u.moved), now
 		}
 		if len(u.list) == 0 {
 			delete(o.waiting, d.ID)
@@ -175,8 +183,9 @@ func (o *outbox) resend() {
 // for too long.
 func (o *outbox) resendLate(now time.Time) {
 	o.mu.Lock()
+	patience := min(max(resendAfter, 2*o.took), maxResend)
 	for _, u := range o.waiting {
-		if now.Sub(u.moved) >= resendAfter {
+		if now.Sub(u.moved) >= patience {
 			o.repeatLocked(u)
 		}
 	}
@@ -201,6 +210,7 @@ type deltaQueue struct {
 
 	mu       sync.Mutex
 	waiting  []machine.Delta
+	known    map[uint64]ticketRun // by consumer ID: what waits, so that repeats do not
 	size     int
 	inflight bool
 	since    time.Time // of the command under way
@@ -219,11 +229,35 @@ func (q *deltaQueue) add(list []machine.Delta) {
 		if q.size+len(d.Ops) > maxDeltaQueue {
 			break
 		}
+		if !q.isNewLocked(d) {
+			continue
+		}
 		q.waiting = append(q.waiting, d)
 		q.size += len(d.Ops) + 32
 	}
 	q.mu.Unlock()
 	q.propose()
+}
+
+// ticketRun is neighbouring tickets of one epoch.
+type ticketRun struct{ epoch, first, last uint64 }
+
+// isNewLocked tells whether d does not wait yet, and notes that it does now.
+func (q *deltaQueue) isNewLocked(d machine.Delta) bool {
+	run, ok := q.known[d.Consumer]
+	switch {
+	case ok && run.epoch == d.Epoch && run.first <= d.Ticket && d.Ticket <= run.last:
+		return false
+	case ok && run.epoch == d.Epoch && d.Ticket == run.last+1:
+		run.last = d.Ticket
+	default:
+		run = ticketRun{d.Epoch, d.Ticket, d.Ticket}
+	}
+	if q.known == nil {
+		q.known = make(map[uint64]ticketRun)
+	}
+	q.known[d.Consumer] = run
+	return true
 }
 
 func (q *deltaQueue) propose() {
@@ -245,9 +279,27 @@ func (q *deltaQueue) propose() {
 	if err := q.s.group.Propose(cmd); err != nil {
 		return // the runners send again
 	}
-	q.waiting = append(q.waiting[:0:0], q.waiting[n:]...)
-	q.size = max(q.size-size, 0)
+	q.proposedLocked(n, size)
 	q.inflight, q.since = true, now
+}
+
+// proposedLocked takes the first n deltas, of size bytes, out of the queue.
+func (q *deltaQueue) proposedLocked(n, size int) {
+	for _, d := range q.waiting[:n] {
+		if run := q.known[d.Consumer]; run.epoch != d.Epoch {
+			continue
+		} else if run.first = max(run.first, d.Ticket+1); run.first <= run.last {
+			q.known[d.Consumer] = run
+		} else {
+			delete(q.known, d.Consumer)
+		}
+	}
+	clear(q.waiting[:n])
+	q.waiting = q.waiting[n:]
+	q.size = max(q.size-size, 0)
+	if len(q.waiting) == 0 {
+		q.waiting, q.known = nil, nil
+	}
 }
 
 // applied notes that a deltas command was applied; the next one may go out.
@@ -264,7 +316,7 @@ func (q *deltaQueue) applied(deltas bool) {
 func (q *deltaQueue) clear() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.waiting, q.size, q.inflight = nil, 0, false
+	q.waiting, q.known, q.size, q.inflight = nil, nil, 0, false
 }
 
 // takeDeltas handles a frame of deltas from another node.

@@ -140,8 +140,7 @@ func (n *Node) intercepted(sub *router.Sub, from router.Source, m *router.Msg) {
 
 // hot tells that a request is an ack or a pull, which carry no client info.
 func (n *Node) hot(subj string) bool {
-	const next = "$JS.API.CONSUMER.MSG.NEXT."
-	return subj[:5] != "$JS.A" || subj[:6] == "$JS.AC" || len(subj) > len(next) && subj[:len(next)] == next
+	return subj[:5] != "$JS.A" || subj[:6] == "$JS.AC" || strings.HasPrefix(subj, nextPrefix)
 }
 
 func (n *Node) describe(c *router.ClientInfo) []byte {
@@ -164,6 +163,7 @@ func (n *Node) Forward(to base.NodeID, r *Request) error {
 		return errBadFrame
 	}
 	if r.Origin == n.cfg.Identity.Node {
+		n.noteSent(to, r)
 		return n.cfg.Links.SendRequest(to, frameRequest, r.encode(nil))
 	}
 	frame := binary.LittleEndian.AppendUint64(nil, uint64(to))
@@ -252,6 +252,8 @@ func (n *Node) PeerDown(node base.NodeID) {
 	n.lostNode(node)
 	n.host.PeerDown(node)
 	n.linksChanged()
+	n.endPulls(node)
+	n.repeatAcks(node)
 }
 
 // linksChanged makes leaders look for runners that are gone, and runners whether

@@ -9,11 +9,14 @@ import (
 )
 
 // Requests that nobody is known to answer are tried again every holdPause, until
-// holdLimit after they arrived at this node.
+// holdLimit after they arrived at this node. Very many wait a little longer, by
+// holdEach for each, so that trying them is not all that the node does: that are the
+// pulls from all the consumers whose node has just died.
 const (
 	holdPause = 20 * time.Millisecond
+	holdEach  = 3 * time.Microsecond
 	holdLimit = 4 * time.Second
-	maxHeld   = 8192
+	maxHeld   = 128 << 10
 )
 
 // holder keeps requests that wait for a leader or runner to be known.
@@ -22,7 +25,8 @@ type holder struct {
 
 	mu      sync.Mutex
 	list    []*jetstream.Request
-	timer   base.Timer // set while list is not empty
+	timer   base.Timer    // set while list is not empty
+	after   time.Duration // holdEach for all that were tried last
 	stopped bool
 }
 
@@ -33,7 +37,7 @@ func (h *holder) add(r *jetstream.Request) {
 	if !full && !h.stopped {
 		h.list = append(h.list, r)
 		if h.timer == nil {
-			h.timer = h.svc.cfg.Clock.AfterFunc(holdPause, h.retry)
+			h.timer = h.svc.cfg.Clock.AfterFunc(holdPause+h.after, h.retry)
 		}
 	}
 	h.mu.Unlock()
@@ -46,7 +50,7 @@ func (h *holder) add(r *jetstream.Request) {
 func (h *holder) retry() {
 	h.mu.Lock()
 	list := h.list
-	h.list, h.timer = nil, nil
+	h.list, h.timer, h.after = nil, nil, time.Duration(len(h.list))*holdEach
 	stopped := h.stopped
 	h.mu.Unlock()
 	if stopped {
