@@ -179,7 +179,10 @@ func (s *Store) copyLive(number uint32, run []*segment) (*segment, error) {
 			return nil, err
 		}
 	}
-	return fresh, flush()
+	if err := flush(); err != nil {
+		return nil, err
+	}
+	return fresh, s.writeTable(h, fresh, t)
 }
 
 // deadNow is a copy of the dead bits of a segment.

@@ -32,6 +32,7 @@ type segment struct {
 	deadBytes int64
 	marked    bool // some kindDead keys fall into [base, last]
 	dirty     bool // the descriptor in Pebble is to be written at the next Commit
+	tabled    byte // kind of the table that the file has behind the records
 
 	// tab is nil while the table is not in memory. It is dropped only with the
 	// store's mu held for writing, and never the tail's.
@@ -52,7 +53,7 @@ func (g *segment) encode(dst []byte) []byte {
 		marked = 1
 	}
 	return appendUints(append(dst, metaVersion), g.base, g.last, uint64(g.firstTime), uint64(g.lastTime),
-		uint64(g.size), uint64(g.count), uint64(g.dead), uint64(g.deadBytes), marked)
+		uint64(g.size), uint64(g.count), uint64(g.dead), uint64(g.deadBytes), marked, uint64(g.tabled))
 }
 
 func decodeSegment(id uint64, b []byte) (*segment, error) {
@@ -60,7 +61,10 @@ func decodeSegment(id uint64, b []byte) (*segment, error) {
 	g := &segment{id: id, base: d.Uvarint(), last: d.Uvarint(), firstTime: int64(d.Uvarint()), lastTime: int64(d.Uvarint())}
 	g.size, g.count, g.dead, g.deadBytes = int64(d.Uvarint()), int(d.Uvarint()), int(d.Uvarint()), int64(d.Uvarint())
 	g.marked = d.Uvarint() == 1
-	if d.Bad || g.size < segmentHead || g.last < g.base || g.dead > g.count {
+	if len(d.Rest) > 0 { // segments had no tables at first
+		g.tabled = byte(d.Uvarint())
+	}
+	if d.Bad || g.tabled > sparseTable || g.size < segmentHead || g.last < g.base || g.dead > g.count {
 		return nil, base.Corruptf("descriptor of segment %d: %d bytes do not decode", id, len(b))
 	}
 	return g, nil

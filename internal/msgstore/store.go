@@ -265,10 +265,9 @@ func (s *Store) makeRoom(m *msg.Message, n int) error {
 		if g.size+int64(n) <= s.db.opts.SegmentSize && t.fits(g, m.Seq, n) {
 			return nil
 		}
-		if err := s.writeBuffer(); err != nil {
+		if err := s.completeTail(g, t); err != nil {
 			return err
 		}
-		s.db.tables.add(s, g, t)
 	}
 	g := &segment{id: s.nextFile(), base: m.Seq, last: m.Seq, firstTime: m.Time, size: segmentHead}
 	g.tab.Store(newTable())
@@ -281,6 +280,27 @@ func (s *Store) makeRoom(m *msg.Message, n int) error {
 	s.segs = append(s.segs, g)
 	s.mu.Unlock()
 	s.tail, s.bufStart = g, segmentHead
+	return nil
+}
+
+// completeTail writes what is missing in the file of the tail, which gets no more
+// records.
+func (s *Store) completeTail(g *segment, t *table) error {
+	if err := s.writeBuffer(); err != nil {
+		return err
+	}
+	h, err := s.db.files.acquire(s.file(g))
+	if err != nil {
+		return err
+	}
+	defer s.db.files.release(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.writeTable(h, g, t); err != nil {
+		return err
+	}
+	s.touchLocked(g)
+	s.db.tables.add(s, g, t)
 	return nil
 }
 

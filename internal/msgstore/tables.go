@@ -32,6 +32,10 @@ func (b *tableBudget) add(s *Store, g *segment, t *table) {
 	b.used.Add(n)
 }
 
+// hasRoom tells whether another table may be brought into memory without one being
+// dropped for it.
+func (b *tableBudget) hasRoom() bool { return b.used.Load() < b.max-b.max/8 }
+
 // trim drops the oldest tables until the budget is kept. The caller holds no
 // store's mu. A store that is in use at the moment is passed over.
 func (b *tableBudget) trim() {

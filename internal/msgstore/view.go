@@ -122,6 +122,9 @@ func (v view) find(seq uint64) (place, bool, error) {
 		return place{}, false, nil
 	}
 	g := v.s.segs[i]
+	if at, ok, done, err := v.findInFile(g, seq); done {
+		return at, ok, err
+	}
 	t, err := v.s.loadTable(g)
 	if err != nil {
 		return place{}, false, err
@@ -296,7 +299,7 @@ func (s *Store) loadTable(g *segment) (*table, error) {
 	if t := g.tab.Load(); t != nil {
 		return t, nil
 	}
-	t, err := s.scanSegment(g)
+	t, err := s.tableFromFile(g)
 	if err != nil {
 		return nil, err
 	}
@@ -306,6 +309,20 @@ func (s *Store) loadTable(g *segment) (*table, error) {
 	g.tab.Store(t)
 	s.db.tables.add(s, g, t)
 	return t, nil
+}
+
+// tableFromFile is the table that the file has or, if there is none or it is
+// damaged, what a walk over the records gives.
+func (s *Store) tableFromFile(g *segment) (*table, error) {
+	if g.tabled == noTable {
+		return s.scanSegment(g)
+	}
+	t, err := s.readTable(g)
+	if base.IsCorrupt(err) {
+		s.db.opts.Logger.Warnf("%v; it is made anew", err)
+		return s.scanSegment(g)
+	}
+	return t, err
 }
 
 const scanWindow = 256 << 10
