@@ -96,6 +96,7 @@ type Node struct {
 
 	flushes   chan *Stream
 	kick      chan struct{} // assignments changed
+	changed   changedGroups
 	rng       lockedRand
 	losing    atomic.Bool // lost replicas are being reported
 	telling   atomic.Bool // this node's entry is being corrected

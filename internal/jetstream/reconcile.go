@@ -2,20 +2,15 @@ package jetstream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
 	"time"
 
-	"weir/internal/api"
 	"weir/internal/base"
 	"weir/internal/consumer"
 	"weir/internal/machine"
 	"weir/internal/meta"
-	"weir/internal/rafthost"
-	"weir/internal/raftlog"
-	"weir/internal/runner"
 )
 
 // metaApplied takes the effects of a meta command. It runs on the apply worker.
@@ -26,7 +21,7 @@ func (n *Node) metaApplied(g *metaGroup, e meta.Effects) {
 		}
 	}
 	if len(e.Changed) > 0 {
-		n.assignmentsChanged()
+		n.assignmentsChanged(e.Groups()...)
 	}
 	if len(e.Nodes) > 0 {
 		n.noteRemoval(e.Nodes)
@@ -41,191 +36,6 @@ func (n *Node) rememberOrigin(c meta.Change) {
 	n.watching.addOrigin(c.After.Group, pendingOrigin{
 		created: c.Kind == meta.Created, origin: *c.Request, revision: c.After.Revision, since: n.cfg.Clock.Now(),
 	})
-}
-
-// assignmentsChanged makes the assignment loop compare what this node runs with
-// what it should.
-func (n *Node) assignmentsChanged() {
-	select {
-	case n.kick <- struct{}{}:
-	default:
-	}
-}
-
-func (n *Node) assignmentLoop() {
-	for {
-		select {
-		case <-n.ctx.Done():
-			return
-		case <-n.kick:
-			n.assign()
-		}
-	}
-}
-
-// assign opens, updates and closes replicas after the meta state.
-func (n *Node) assign() {
-	g := n.meta.Load()
-	if g == nil {
-		return
-	}
-	var wanted []*meta.Assignment
-	g.View(func(s *meta.State) {
-		s.All(func(a *meta.Assignment) bool {
-			wanted = append(wanted, a)
-			return true
-		})
-	})
-	seen := make(map[base.GroupID]bool, len(wanted))
-	var lost []meta.LostReplica
-	for _, a := range wanted {
-		r, _, ok := a.ReplicaOn(n.cfg.Identity.Node)
-		if !ok {
-			continue
-		}
-		seen[a.Group] = true
-		if a.Unsupported(apiLevel) != "" {
-			n.shelveStream(a.Group)
-			continue
-		}
-		if id := (meta.LostReplica{Group: a.Group, Replica: r.ID}); n.watching.isEarlier(id) {
-			lost = append(lost, id)
-			continue
-		}
-		if s := n.streamByGroup(a.Group); s != nil && s.replica == r.ID && s.isLost(a) {
-			lost = append(lost, meta.LostReplica{Group: a.Group, Replica: r.ID})
-			continue
-		}
-		n.assignOne(a, r)
-	}
-	for _, s := range n.allStreams() {
-		if !seen[s.id] {
-			n.removeStream(s)
-		}
-	}
-	if len(lost) > 0 && n.losing.CompareAndSwap(false, true) {
-		n.reportLost(lost, func() { n.losing.Store(false) })
-	}
-}
-
-// shelveStream closes a replica that this version can not run, as an update asks
-// for what only a newer one knows. What it holds stays.
-func (n *Node) shelveStream(id base.GroupID) {
-	s := n.streamByGroup(id)
-	if s == nil {
-		return
-	}
-	n.dropStream(s)
-	s.close(runner.CloseLeadership)
-	if err := n.host.Close(s.id); err != nil {
-		n.cfg.Logger.Errorf("Close the group of stream %s > %s: %v", s.account, s.name, err)
-	}
-	s.over()
-}
-
-// dropStream makes a replica unknown on this node.
-func (n *Node) dropStream(s *Stream) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if key := (streamKey{s.account, s.name}); n.streams[key] == s {
-		delete(n.streams, key)
-	}
-	delete(n.groups, s.id)
-}
-
-// noteEarlier notes that this node may have run its replica of a memory stream
-// in an earlier life of the process: what it knew is gone, and it must not vote as
-// who it was.
-func (n *Node) noteEarlier(a *meta.Assignment) {
-	if a == nil || a.Storage() != api.MemoryStorage {
-		return
-	}
-	if r, _, ok := a.ReplicaOn(n.cfg.Identity.Node); ok {
-		n.watching.setEarlier(meta.LostReplica{Group: a.Group, Replica: r.ID})
-	}
-}
-
-func (n *Node) assignOne(a *meta.Assignment, r base.Replica) {
-	s := n.streamByGroup(a.Group)
-	if s != nil && s.replica != r.ID {
-		n.removeStream(s)
-		s = nil
-	}
-	if s != nil {
-		if s.assignment.Swap(a) != a {
-			n.reconcile(s)
-		}
-		return
-	}
-	var initial []base.Replica
-	if a.IsInitial(r.ID) {
-		initial = a.Initial
-	}
-	s, err := n.openStream(a, r, initial, a.Preferred == n.cfg.Identity.Node)
-	if err != nil {
-		n.openFailed(a, r, err)
-		return
-	}
-	n.mu.Lock()
-	n.streams[streamKey{a.Account, a.Name}] = s
-	n.groups[a.Group] = s
-	n.mu.Unlock()
-	s.comeback.seek(s)
-	n.reconcile(s)
-}
-
-// openFailed says that a replica can not be opened. One that is corrupt is
-// replaced by a fresh one, which its peers fill; what it holds stays on disk until
-// then, and the last replica of a stream stays for an operator to look at.
-func (n *Node) openFailed(a *meta.Assignment, r base.Replica, err error) {
-	if errors.Is(err, raftlog.ErrRemoved) {
-		return // the meta log is being replayed: this replica's end is yet to come
-	}
-	n.cfg.Logger.Errorf("JetStream can not open stream %s > %s: %v", a.Account, a.Name, err)
-	if base.IsCorrupt(err) && len(a.Replicas) > 1 {
-		n.reportLost([]meta.LostReplica{{Group: a.Group, Replica: r.ID}}, func() {})
-	}
-}
-
-// removeStream ends a replica that is not assigned to this node any more, and
-// deletes what it held.
-func (n *Node) removeStream(s *Stream) {
-	n.dropStream(s)
-	s.close(runner.CloseDeleted)
-	err := n.host.Remove(s.id)
-	if errors.Is(err, rafthost.ErrStopped) { // closed before, as it was damaged
-		err = n.log(s.memory).Group(s.id, s.replica).Remove()
-	}
-	if err != nil {
-		n.cfg.Logger.Errorf("Remove the group of stream %s > %s: %v", s.account, s.name, err)
-	}
-	s.over()
-	n.replicaRemoved(s)
-	if err := n.db(s.memory).Remove(s.id, s.replica); err != nil {
-		n.cfg.Logger.Errorf("Remove the store of stream %s > %s: %v", s.account, s.name, err)
-	}
-}
-
-// reportLost tells the meta group of replicas that forgot what they knew, and has
-// the assignments looked at again after done.
-func (n *Node) reportLost(lost []meta.LostReplica, done func()) {
-	n.spawn(func() {
-		ctx, cancel := context.WithTimeout(n.ctx, proposalTimeout)
-		defer cancel()
-		wait := membershipPause // until this node has applied it, usually
-		if _, err := n.ProposeMeta(ctx, &meta.ReplicasLost{Lost: lost}); err != nil {
-			wait = time.Second
-		}
-		n.pause(wait)
-		done()
-		n.assignmentsChanged()
-	})
-}
-
-// isLost tells that the replica is damaged and others have what it held. Of the only
-// one an operator decides.
-func (s *Stream) isLost(a *meta.Assignment) bool {
-	return len(a.Replicas) > 1 && base.IsCorrupt(s.Failure())
 }
 
 // reconcile makes a stream's leader compare what is with what should be, soon.

@@ -62,6 +62,19 @@ type Change struct {
 	Request       *Origin
 }
 
+// Groups are those whose assignments changed.
+func (e *Effects) Groups() []base.GroupID {
+	ids := make([]base.GroupID, 0, len(e.Changed))
+	for _, c := range e.Changed {
+		if c.After != nil {
+			ids = append(ids, c.After.Group)
+		} else {
+			ids = append(ids, c.Before.Group)
+		}
+	}
+	return ids
+}
+
 // NodeChange is one node before and after; Before is nil for a new one.
 type NodeChange struct {
 	Before, After *Node
