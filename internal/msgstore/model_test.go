@@ -141,6 +141,41 @@ func (d *driver) purge() {
 	}
 }
 
+// purgeMatching purges by a random filter, sparing some of each subject.
+func (d *driver) purgeMatching() {
+	filters := append([][]string{{d.subject()}}, testFilters...)
+	f := subject.NewFilter(filters[d.rng.IntN(len(filters))]...)
+	below, keep := d.m.last+1, uint64(d.rng.IntN(3))
+	if d.rng.IntN(2) == 0 {
+		below = uint64(d.rng.Int64N(int64(below)))
+	}
+	left := map[string]uint64{}
+	for _, x := range d.m.matching(f) {
+		left[x.Subject]++
+	}
+	gone := map[uint64]bool{}
+	d.m.msgs = slices.DeleteFunc(d.m.msgs, func(x msg.Message) bool {
+		if x.Seq >= below || left[x.Subject] <= keep {
+			return false
+		}
+		left[x.Subject]--
+		gone[x.Seq] = true
+		return true
+	})
+	want, before := len(gone), ""
+	n, err := d.s.PurgeMatching(f, below, keep, func(info msg.Info) {
+		if !gone[info.Seq] || len(f.Subjects()) <= 1 && info.Subject < before {
+			d.t.Fatalf("purge of %v below %d but for %d removes message %d of %s after %s", f.Subjects(), below, keep, info.Seq, info.Subject, before)
+		}
+		delete(gone, info.Seq)
+		before = info.Subject
+	})
+	d.must(err)
+	if int(n) != want || len(gone) > 0 {
+		d.t.Fatalf("purge of %v below %d but for %d: %d, want %d", f.Subjects(), below, keep, n, want)
+	}
+}
+
 func (d *driver) key() {
 	k, v := fmt.Sprintf("k%d", d.rng.IntN(20)), fmt.Sprint(d.rng.Uint32())
 	if d.rng.IntN(3) == 0 {
@@ -163,6 +198,8 @@ func (d *driver) entry() {
 			d.delete()
 		case n < 855:
 			d.purge()
+		case n < 857:
+			d.purgeMatching()
 		case n < 865:
 			to := d.m.last + uint64(d.rng.IntN(3000))
 			d.s.SetLast(to)

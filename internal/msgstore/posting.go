@@ -40,7 +40,7 @@ func (p *posting) count(from int) (n int) {
 	return n
 }
 
-// next is the first offset from on; -1 when there is none.
+// next is the first offset from on; -1 when there is none. from may be chunkSize.
 func (p *posting) next(from int) int {
 	for i := from / 64; i < len(p); i++ {
 		word := p[i]
@@ -77,12 +77,8 @@ func (p *posting) encode(dst []byte) []byte {
 		return dst
 	}
 	dst = append(dst, postingList)
-	for off := p.next(0); off >= 0; {
+	for off := p.next(0); off >= 0; off = p.next(off + 1) {
 		dst = binary.LittleEndian.AppendUint16(dst, uint16(off))
-		if off++; off == chunkSize {
-			break
-		}
-		off = p.next(off)
 	}
 	return dst
 }

@@ -24,29 +24,30 @@ func (s *Stream) enforceLimits() error {
 
 // enforcePerSubject removes the oldest messages of a subject until max_msgs_per_subject holds.
 func (s *Stream) enforcePerSubject(literal string) error {
-	return s.keepNewest(literal, uint64(s.cfg.MaxMsgsPer), nil)
+	_, err := s.keepNewest(literal, uint64(s.cfg.MaxMsgsPer))
+	return err
 }
 
-// keepNewest removes the oldest messages of a literal subject until keep are left. n, if given, counts them.
-func (s *Stream) keepNewest(literal string, keep uint64, n *uint64) error {
+// keepNewest removes the oldest messages of a literal subject until keep are left, and counts them.
+func (s *Stream) keepNewest(literal string, keep uint64) (uint64, error) {
 	count, err := s.store.CountFor(literal)
-	for ; err == nil && count > keep; count-- {
-		seq, ok, ferr := s.store.FirstFor(literal)
-		if ferr != nil || !ok {
-			return ferr
-		}
-		if _, err = s.remove(seq, false); err == nil && n != nil {
-			*n++
-		}
+	if err != nil || count <= keep {
+		return 0, err
 	}
-	return err
+	if count-keep > 1 {
+		return s.purgeMatching(subject.NewFilter(literal), math.MaxUint64, keep)
+	}
+	seq, ok, err := s.store.FirstFor(literal)
+	if err == nil && ok {
+		_, err = s.remove(seq, false)
+	}
+	return 1, err
 }
 
 // enforcePerSubjectEverywhere applies a lowered max_msgs_per_subject to all that is stored.
 func (s *Stream) enforcePerSubjectEverywhere() error {
-	return s.scan(0, math.MaxUint64, subject.Filter{}, func(info msg.Info) error {
-		return s.enforcePerSubject(info.Subject)
-	})
+	_, err := s.purgeMatching(subject.Filter{}, math.MaxUint64, uint64(s.cfg.MaxMsgsPer))
+	return err
 }
 
 // rollUp removes what a message with Nats-Rollup replaces.
@@ -55,7 +56,8 @@ func (s *Stream) rollUp(rollup string, m *msg.Message) error {
 		_, err := s.purgeBelow(m.Seq)
 		return err
 	}
-	return s.keepNewest(m.Subject, 1, nil)
+	_, err := s.keepNewest(m.Subject, 1)
+	return err
 }
 
 // lastOf is the sequence of the last message of a subject, which may have wildcards; 0 when there is none.
@@ -69,20 +71,4 @@ func (s *Stream) lastOf(pattern string) (uint64, error) {
 	}
 	seq, _, err := s.store.LastMatching(subject.NewFilter(pattern), math.MaxUint64)
 	return seq, err
-}
-
-// scan visits the messages from ≤ sequence < below that match f.
-func (s *Stream) scan(from, below uint64, f subject.Filter, visit func(msg.Info) error) error {
-	for {
-		info, ok, err := s.store.NextInfo(from)
-		if err != nil || !ok || info.Seq >= below {
-			return err
-		}
-		if f.Match(info.Subject) {
-			if err := visit(info); err != nil {
-				return err
-			}
-		}
-		from = info.Seq + 1
-	}
 }

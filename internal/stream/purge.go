@@ -66,7 +66,7 @@ func (s *Stream) purgeFiltered(filter string, below, keep uint64) (n uint64, err
 		return 0, nil
 	}
 	if !subject.HasWildcard(filter) && below == s.store.State().LastSeq+1 {
-		return n, s.keepNewest(filter, keep, &n)
+		return s.keepNewest(filter, keep)
 	}
 	f := subject.NewFilter(filter)
 	if keep > 0 {
@@ -74,14 +74,16 @@ func (s *Stream) purgeFiltered(filter string, below, keep uint64) (n uint64, err
 			return 0, err
 		}
 	}
-	err = s.scan(0, below, f, func(info msg.Info) error {
-		ok, err := s.remove(info.Seq, false)
-		if ok {
-			n++
+	return s.purgeMatching(f, below, 0)
+}
+
+// purgeMatching takes out the messages below a sequence that match f, but for the newest keep of each subject.
+func (s *Stream) purgeMatching(f subject.Filter, below, keep uint64) (uint64, error) {
+	return s.store.PurgeMatching(f, below, keep, func(info msg.Info) {
+		if s.Removed != nil {
+			s.Removed(info)
 		}
-		return err
 	})
-	return n, err
 }
 
 // cutoff is the sequence of the keep-th newest message below a bound that matches f, 0 when there are fewer.

@@ -15,6 +15,9 @@ type Store interface {
 	Delete(seq uint64, erase bool) (msg.Info, bool, error)
 	// Purge removes every message with a sequence less than below.
 	Purge(below uint64) (msgs, bytes uint64, err error)
+	// PurgeMatching removes the messages with a sequence less than below whose subject the filter matches, but for the newest
+	// keep of each subject. removed is told of each, subject by subject in alphabetical order.
+	PurgeMatching(f subject.Filter, below, keep uint64, removed func(msg.Info)) (uint64, error)
 	// SetLast raises State().LastSeq to seq without a message.
 	SetLast(seq uint64)
 	State() msg.State

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -82,6 +83,26 @@ func (s *Store) Purge(below uint64) (n, size uint64, err error) {
 	s.bytes -= size
 	s.msgs = slices.Delete(s.msgs, 0, i)
 	return uint64(i), size, nil
+}
+
+// PurgeMatching implements stream.Store.
+func (s *Store) PurgeMatching(f subject.Filter, below, keep uint64, removed func(msg.Info)) (n uint64, err error) {
+	left := map[string]uint64{}
+	for _, m := range s.msgs {
+		left[m.Subject]++
+	}
+	for _, subj := range slices.Sorted(maps.Keys(left)) {
+		for _, m := range slices.Clone(s.msgs) {
+			if m.Subject != subj || !f.Match(subj) || m.Seq >= below || left[subj] <= keep {
+				continue
+			}
+			info, _, _ := s.Delete(m.Seq, false)
+			left[subj]--
+			removed(info)
+			n++
+		}
+	}
+	return n, nil
 }
 
 // SetLast implements stream.Store.
