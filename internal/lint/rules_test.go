@@ -16,6 +16,7 @@ var imports = map[string][]string{
 	"internal/wire":     {"base"},
 	"internal/apierr":   {"base"},
 	"internal/api":      {"base", "apierr"},
+	"internal/backup":   {"subject", "api", "msg"},
 	"internal/logging":  {"base"},
 	"internal/procfile": {"base"},
 	"internal/conf":     {"base", "subject"},

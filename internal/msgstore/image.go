@@ -410,3 +410,24 @@ func (s *Store) fillRecords(b []byte) (n uint64, err error) {
 	}
 	return n, nil
 }
+
+// State sums up the image's messages.
+func (i *Image) State() msg.State { return withDeleted(i.meta.state) }
+
+// Messages visits the image's messages in their order, until visit returns an error. What visit gets is valid only during the
+// call. A damaged record ends it with a corruption.
+func (i *Image) Messages(visit func(*msg.Message) error) error {
+	var m msg.Message
+	return i.records(func(rec record) error {
+		if err := rec.message(&m); err != nil {
+			return err
+		}
+		return visit(&m)
+	})
+}
+
+// ScanKeys visits the image's keys that start with prefix in their order, until visit returns false. What visit gets is valid
+// only during the call.
+func (i *Image) ScanKeys(prefix []byte, visit func(key, value []byte) bool) error {
+	return i.s.db.scanUser(i.snap, i.number, prefix, visit)
+}
