@@ -68,6 +68,25 @@ func New(id uint64, cfg api.ConsumerConfig, created int64, start uint64, spans *
 	return c
 }
 
+// Resume puts a new consumer where a backup had it. It begins without a runner.
+func (c *Consumer) Resume(delivered, floor Pair) {
+	c.Delivered, c.AckFloor = delivered, floor
+	if !c.Acks() {
+		c.AckFloor = delivered
+	}
+}
+
+// ResumePending adds a message that waited for its ack when the backup was made. One that can not have is left out.
+func (c *Consumer) ResumePending(p Pending) {
+	if !c.Acks() || p.Seq == 0 || p.Seq > c.Delivered.Stream || p.Deliveries == 0 || c.pending.get(p.Seq) != nil {
+		return
+	}
+	c.pending.put(p)
+	if p.Deliveries > 1 {
+		c.redelivered++
+	}
+}
+
 func (c *Consumer) setConfig(cfg api.ConsumerConfig) {
 	c.Name, c.Config = cfg.Name, cfg
 	c.Filter = subject.NewFilter(cfg.Filters()...)

@@ -15,6 +15,11 @@ import (
 type Keys interface {
 	Set(key, value []byte) error
 	Unset(key []byte) error
+	Scanner
+}
+
+// Scanner reads the replicated key space.
+type Scanner interface {
 	ScanKeys(prefix []byte, visit func(key, value []byte) bool) error
 }
 
@@ -106,7 +111,7 @@ func decodeState(value []byte) (s state, ok bool) {
 }
 
 // Load reads all consumers that stand in keys, in order of ID. spans is the stream's.
-func Load(keys Keys, spans *Spans) ([]*Consumer, error) {
+func Load(keys Scanner, spans *Spans) ([]*Consumer, error) {
 	l := loader{spans: spans, byID: map[uint64]*Consumer{}}
 	for _, step := range []struct {
 		kind byte

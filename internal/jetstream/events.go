@@ -14,6 +14,9 @@ type Events interface {
 	// StreamReady: this node leads a stream that was created or updated at the
 	// request of origin, which waits for its answer.
 	StreamReady(s *Stream, origin meta.Origin, created bool)
+	// RestoreReady: this node leads a stream that origin wants to put a backup into.
+	// Who takes it on receives it, and ends with s.EndRestore.
+	RestoreReady(s *Stream, origin meta.Origin)
 	// StreamLeader: this node was elected leader of a stream's group.
 	StreamLeader(s *Stream)
 	// QuorumLost: the group of a stream that has a replica here can not elect a
@@ -30,6 +33,7 @@ type Events interface {
 type noEvents struct{}
 
 func (noEvents) StreamReady(*Stream, meta.Origin, bool)                      {}
+func (noEvents) RestoreReady(*Stream, meta.Origin)                           {}
 func (noEvents) StreamLeader(*Stream)                                        {}
 func (noEvents) QuorumLost(*Stream)                                          {}
 func (noEvents) MetaLeader()                                                 {}

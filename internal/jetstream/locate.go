@@ -73,7 +73,7 @@ func (n *Node) memberOf(account, stream string) Place {
 	if !n.View(func(s *meta.State) { a = s.Stream(account, stream) }) {
 		return Place{}
 	}
-	if a == nil {
+	if a == nil || a.Restoring {
 		return Place{Missing: true}
 	}
 	if known := n.locations.find(account, stream, ""); known != 0 && n.linked(known) {

@@ -366,11 +366,16 @@ func (n *Node) unhealthy(err error) {
 	n.sick = err
 }
 
-// Stream finds this node's replica of a stream; nil when it has none.
+// Stream finds this node's replica of a stream; nil when it has none, or a backup
+// is still being put into it.
 func (n *Node) Stream(account, name string) *Stream {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	return n.streams[streamKey{account, name}]
+	s := n.streams[streamKey{account, name}]
+	if s == nil || s.Assignment().Restoring {
+		return nil
+	}
+	return s
 }
 
 func (n *Node) streamByGroup(id base.GroupID) *Stream {

@@ -82,6 +82,9 @@ func (s *Stream) reconcile() (done bool, err error) {
 	ctx, cancel := context.WithTimeout(s.node.ctx, proposalTimeout)
 	defer cancel()
 	a := s.Assignment()
+	if a.Restoring {
+		return s.reconcileRestore(ctx, a)
+	}
 	if err := s.putConfig(ctx, a); err != nil {
 		return false, err
 	}

@@ -50,6 +50,8 @@ type Stream struct {
 	failure    atomic.Pointer[error] // why the replica stopped
 	damaged    atomic.Bool           // it is about to, as what it holds is damaged
 
+	receiving atomic.Bool // somebody on this node brings a backup; see restore.go
+
 	requests *waiters[machine.Reply]
 	ingest   ingest
 	copying  copying

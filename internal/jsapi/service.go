@@ -6,7 +6,9 @@
 package jsapi
 
 import (
+	"context"
 	"sync"
+	"sync/atomic"
 
 	"weir/internal/account"
 	"weir/internal/base"
@@ -69,8 +71,11 @@ type Service struct {
 	limits  limitAdvisor
 	stats   stats
 
-	stop chan struct{}
-	wg   sync.WaitGroup
+	snapshots atomic.Int32 // backups being sent
+
+	stop     chan struct{}
+	wg       sync.WaitGroup
+	stopping sync.Mutex // held while stop is closed or wg grows
 }
 
 var _ jetstream.Events = (*Service)(nil)
@@ -119,7 +124,9 @@ func (s *Service) start() {
 
 // Stop ends all work; requests that wait are dropped.
 func (s *Service) Stop() {
+	s.stopping.Lock()
 	close(s.stop)
+	s.stopping.Unlock()
 	s.held.stop()
 	s.wg.Wait()
 }
@@ -179,4 +186,31 @@ func (s *Service) later(f func()) {
 	if !s.enqueue(s.readers, f) {
 		f()
 	}
+}
+
+// spawn runs f on a goroutine of its own, which Stop waits for; f ends when stop
+// is closed. After Stop it does nothing and returns false.
+func (s *Service) spawn(f func()) bool {
+	s.stopping.Lock()
+	defer s.stopping.Unlock()
+	select {
+	case <-s.stop:
+		return false
+	default:
+		s.wg.Go(f)
+		return true
+	}
+}
+
+// lifetime is a context that ends when the service stops; the caller cancels it.
+func (s *Service) lifetime() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	s.spawn(func() {
+		select {
+		case <-s.stop:
+			cancel(errStopped)
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() { cancel(nil) }
 }

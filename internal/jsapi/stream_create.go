@@ -93,7 +93,7 @@ func (c *call) sameStream(name string, raw json.RawMessage) (exists bool, err *a
 	c.svc.node.View(func(s *meta.State) {
 		if a := s.Stream(c.Account, name); a != nil {
 			exists = true
-			if !meta.SameConfig(a.RawConfig, raw) {
+			if a.Restoring || !meta.SameConfig(a.RawConfig, raw) {
 				err = apierr.JSStreamNameExistErr
 			}
 		}

@@ -13,6 +13,10 @@ func (c *call) streamDelete() {
 		c.fail(apierr.JSNotEmptyRequestErr)
 		return
 	}
+	if c.restoring() {
+		c.fail(apierr.JSStreamNotFoundErr)
+		return
+	}
 	result, ok := c.proposeMeta(&meta.StreamDelete{Account: c.Account, Name: c.stream()})
 	if !ok {
 		return

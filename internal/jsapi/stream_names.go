@@ -1,6 +1,8 @@
 package jsapi
 
 import (
+	"slices"
+
 	"weir/internal/api"
 	"weir/internal/meta"
 )
@@ -24,7 +26,8 @@ func (c *call) streamNames() {
 	c.answer(doc)
 }
 
-// streams lists the account's streams by name, all without a subject.
+// streams lists the account's streams by name, all without a subject. Those that
+// are being restored are not shown.
 func (c *call) streams(subj string) (list []*meta.Assignment) {
 	c.svc.node.View(func(s *meta.State) {
 		if subj == "" {
@@ -33,5 +36,5 @@ func (c *call) streams(subj string) (list []*meta.Assignment) {
 			list = s.StreamsOverlapping(c.Account, subj)
 		}
 	})
-	return list
+	return slices.DeleteFunc(list, func(a *meta.Assignment) bool { return a.Restoring })
 }

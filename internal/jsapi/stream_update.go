@@ -73,9 +73,13 @@ func (c *call) plannedUpdate() (*meta.StreamUpdate, *apierr.Error) {
 	return cmd, c.planNodes(cmd, have, &cfg)
 }
 
-// assignment is what the meta state has of a stream; nil when there is none.
+// assignment is what the meta state has of a stream; nil when there is none that
+// is shown.
 func (c *call) assignment(account, name string) (a *meta.Assignment) {
 	c.svc.node.View(func(s *meta.State) { a = s.Stream(account, name) })
+	if a != nil && a.Restoring {
+		return nil
+	}
 	return a
 }
 

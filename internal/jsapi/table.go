@@ -33,9 +33,9 @@ func streamTable() []*endpoint {
 			failure: func(r api.Response) any {
 				return api.StreamPurgeResponse{SuccessResponse: api.SuccessResponse{Response: r}}
 			}},
-		{subject: "STREAM.SNAPSHOT.*", class: streamLeader, response: api.StreamSnapshotResponseType, handle: (*call).streamSnapshot,
+		{subject: "STREAM.SNAPSHOT.*", class: streamLeader, waits: true, response: api.StreamSnapshotResponseType, handle: (*call).streamSnapshot,
 			failure: func(r api.Response) any { return api.StreamSnapshotResponse{Response: r} }},
-		{subject: "STREAM.RESTORE.*", class: metaLeader, response: api.StreamRestoreResponseType, handle: (*call).streamRestore,
+		{subject: "STREAM.RESTORE.*", class: metaLeader, writes: true, response: api.StreamRestoreResponseType, handle: (*call).streamRestore,
 			failure: func(r api.Response) any { return api.StreamRestoreResponse{Response: r} }},
 		{subject: "STREAM.LEADER.STEPDOWN.*", class: streamLeader, waits: true, clustered: true, response: api.StreamLeaderStepdownResponseType, handle: (*call).streamStepdown},
 		{subject: "STREAM.PEER.REMOVE.*", class: metaLeader, clustered: true, writes: true, response: api.StreamRemovePeerResponseType, handle: (*call).streamPeerRemove},

@@ -38,6 +38,10 @@ const (
 	KindConsumerReset  Kind = 11
 	KindExpire         Kind = 12
 	KindCopy           Kind = 13
+	KindLoad           Kind = 14
+	KindLoadConsumer   Kind = 15
+	KindLoadPending    Kind = 16
+	KindLoadEnd        Kind = 17
 )
 
 // Origin says who proposed a command, so that its answer finds the client who waits. Seq numbers the proposer's requests; a
@@ -55,6 +59,8 @@ type Command interface{ kind() Kind }
 type Init struct {
 	Config  api.StreamConfig `json:"config"`
 	Created int64            `json:"created"` // unix ns
+	// Loading: a backup follows. Until LoadEnd only Load… commands do anything.
+	Loading bool `json:"loading,omitempty"`
 }
 
 // Update puts a configuration in force that has passed stream.CheckUpdate.
@@ -130,6 +136,34 @@ type Copy struct {
 	Body   []byte
 }
 
+// Load brings messages of a backup. Body has them, by AppendCopied.
+type Load struct {
+	Time int64 // unix ns
+	Body []byte
+}
+
+// LoadConsumer brings a consumer of a backup. It has no runner until one is appointed.
+type LoadConsumer struct {
+	Time      int64              `json:"time"` // unix ns
+	Config    api.ConsumerConfig `json:"config"`
+	Limits    consumer.Limits    `json:"limits"`
+	Delivered consumer.Pair      `json:"delivered"`
+	AckFloor  consumer.Pair      `json:"ack_floor"`
+	// LastPerSubject as in consumer.Consumer.
+	LastPerSubject uint64 `json:"last_per_subject,omitempty"`
+}
+
+// LoadPending brings what waits for an ack of a consumer of a backup.
+type LoadPending struct {
+	Consumer string
+	Pending  []consumer.Pending
+}
+
+// LoadEnd ends a backup. Last is the last sequence that its stream had given.
+type LoadEnd struct {
+	Last uint64 `json:"last"`
+}
+
 // Runners appoints runners.
 type Runners []Appointment
 
@@ -165,6 +199,10 @@ func (*ConsumerPause) kind() Kind  { return KindConsumerPause }
 func (*ConsumerReset) kind() Kind  { return KindConsumerReset }
 func (*Expire) kind() Kind         { return KindExpire }
 func (*Copy) kind() Kind           { return KindCopy }
+func (*Load) kind() Kind           { return KindLoad }
+func (*LoadConsumer) kind() Kind   { return KindLoadConsumer }
+func (*LoadPending) kind() Kind    { return KindLoadPending }
+func (*LoadEnd) kind() Kind        { return KindLoadEnd }
 func (Runners) kind() Kind         { return KindRunners }
 func (*Deltas) kind() Kind         { return KindDeltas }
 
@@ -184,6 +222,10 @@ func Append(dst []byte, o Origin, c Command) []byte {
 		dst = binary.AppendVarint(dst, c.Time)
 		dst = binary.AppendUvarint(dst, uint64(len(c.Origin)))
 		return append(append(dst, c.Origin...), c.Body...)
+	case *Load:
+		return append(binary.AppendVarint(dst, c.Time), c.Body...)
+	case *LoadPending:
+		return c.append(dst)
 	case Runners:
 		for _, a := range c {
 			dst = binary.AppendUvarint(dst, a.Consumer)

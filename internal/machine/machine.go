@@ -110,7 +110,7 @@ func (m *Machine) Apply(index uint64, cmd []byte, out *Effects) error {
 		return fmt.Errorf("entry %d: %w", index, err)
 	}
 	a := applier{Machine: m, index: index, origin: origin, mine: origin.Proposer == m.self}
-	if m.exists == (kind == KindInit) {
+	if m.exists == (kind == KindInit) || m.exists && m.stream.Loading() != loads(kind) {
 		a.untimely(kind)
 		return nil
 	}
@@ -192,6 +192,14 @@ func (a *applier) apply(kind Kind, body []byte) error {
 		return run(body, a.consumerPause)
 	case KindConsumerReset:
 		return run(body, a.consumerReset)
+	case KindLoad:
+		return a.load(body)
+	case KindLoadConsumer:
+		return run(body, a.loadConsumer)
+	case KindLoadPending:
+		return a.loadPending(body)
+	case KindLoadEnd:
+		return run(body, a.loadEnd)
 	}
 	return fmt.Errorf("%w: unknown kind %d", errCommand, kind)
 }
@@ -273,6 +281,9 @@ func (a *applier) init(c *Init) error {
 	a.Machine.exists = true
 	a.out.StreamChanged = true
 	a.reply(Reply{})
+	if c.Loading {
+		return a.stream.InitLoading(c.Config, c.Created)
+	}
 	return a.stream.Init(c.Config, c.Created)
 }
 

@@ -139,6 +139,8 @@ func (t *transition) apply(body Body) *apierr.Error {
 		return t.changeMembers(b)
 	case *GroupReset:
 		return t.resetGroup(b)
+	case *RestoreEnded:
+		return t.endRestore(b)
 	}
 	panic(fmt.Sprintf("bug: meta command %T", body))
 }

@@ -16,7 +16,7 @@ import (
 func (t *transition) createStream(c *StreamCreate) *apierr.Error {
 	a := &Assignment{
 		Account: c.Account, RaftName: c.RaftName, Cluster: c.Cluster, ConfigVersion: 1,
-		Created: t.time, Request: c.Request, Preferred: c.Preferred,
+		Created: t.time, Request: c.Request, Preferred: c.Preferred, Restoring: c.Restore,
 	}
 	if err := a.setConfig(c.Config); err != nil {
 		return apierr.JSInvalidJSONErr(err)
@@ -29,7 +29,7 @@ func (t *transition) createStream(c *StreamCreate) *apierr.Error {
 		if c.Restore {
 			return apierr.JSStreamNameExistRestoreFailedErr
 		}
-		if !SameConfig(have.RawConfig, a.RawConfig) {
+		if have.Restoring || !SameConfig(have.RawConfig, a.RawConfig) {
 			return apierr.JSStreamNameExistErr
 		}
 		t.result.Existing, t.result.Assignment = true, have
@@ -227,6 +227,21 @@ func (t *transition) deleteStream(c *StreamDelete) *apierr.Error {
 		return apierr.JSStreamNotFoundErr
 	}
 	t.drop(a, c.Request)
+	return nil
+}
+
+func (t *transition) endRestore(c *RestoreEnded) *apierr.Error {
+	have := t.groups[c.Group]
+	switch {
+	case have == nil || !have.Restoring:
+		return apierr.JSStreamNotFoundErr
+	case !c.Kept:
+		t.drop(have, nil)
+		return nil
+	}
+	a := have.clone()
+	a.Restoring = false
+	t.put(Configured, a, nil)
 	return nil
 }
 

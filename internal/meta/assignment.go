@@ -53,6 +53,9 @@ type Assignment struct {
 	// not yet reported as members.
 	Replacements []base.ReplicaID `json:"replacements,omitempty"`
 
+	// Restoring: a backup is being put into the stream. It takes its name and subjects, and nobody sees it.
+	Restoring bool `json:"restoring,omitempty"`
+
 	// Reconfig is the running move or scale; nil when none runs.
 	Reconfig *Reconfig `json:"reconfig,omitempty"`
 

@@ -81,8 +81,16 @@ type StreamCreate struct {
 	Preferred base.NodeID   `json:"preferred,omitempty"`
 	Request   *Origin       `json:"request,omitempty"`
 	Limits    *Limits       `json:"limits,omitempty"` // nil: none
-	// Restore: a stream of that name, even an equal one, is an error.
+	// Restore: a backup will be put into the stream, until RestoreEnded. A stream of that name, even an equal one, is an
+	// error.
 	Restore bool `json:"restore,omitempty"`
+}
+
+// RestoreEnded shows a stream that a backup was put into, or drops it when that was not brought to its end. It means only a
+// group that is still being restored.
+type RestoreEnded struct {
+	Group base.GroupID `json:"group"`
+	Kept  bool         `json:"kept,omitempty"`
 }
 
 // StreamUpdate changes a stream's configuration and, with Nodes, its nodes. The
@@ -184,6 +192,7 @@ const (
 	kindReplicasLost
 	kindMembersChanged
 	kindGroupReset
+	kindRestoreEnded
 )
 
 func (*MetaInit) kind() byte         { return kindMetaInit }
@@ -198,6 +207,7 @@ func (*PeerRemove) kind() byte       { return kindPeerRemove }
 func (*ReplicasLost) kind() byte     { return kindReplicasLost }
 func (*MembersChanged) kind() byte   { return kindMembersChanged }
 func (*GroupReset) kind() byte       { return kindGroupReset }
+func (*RestoreEnded) kind() byte     { return kindRestoreEnded }
 
 func newBody(kind byte) Body {
 	switch kind {
@@ -225,6 +235,8 @@ func newBody(kind byte) Body {
 		return new(MembersChanged)
 	case kindGroupReset:
 		return new(GroupReset)
+	case kindRestoreEnded:
+		return new(RestoreEnded)
 	}
 	return nil
 }

@@ -18,6 +18,9 @@ const expireBatch = 4096
 // NextExpiry is when the next message is due to expire (unix ns); 0 is never. It may be early; the Expire that follows
 // then corrects it.
 func (s *Stream) NextExpiry() int64 {
+	if s.loading {
+		return 0
+	}
 	var next int64
 	if !s.cfg.Sealed {
 		next = s.nextTTL

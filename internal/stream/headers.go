@@ -23,6 +23,7 @@ const (
 	headerTTL                = "Nats-TTL"
 	headerMarkerReason       = "Nats-Marker-Reason"
 	headerIncr               = "Nats-Incr"
+	headerStreamSource       = "Nats-Stream-Source"
 
 	expectedPrefix = "Nats-Expected-"
 )
@@ -48,6 +49,7 @@ type directives struct {
 	rollup              string
 	ttl                 string
 	incr                string
+	streamSource        string
 	expectedLastSeq     uint64
 	expectedSubjectSeq  uint64
 	hasExpectedLastSeq  bool
@@ -112,6 +114,9 @@ func (d *directives) set(name, value string) {
 		setOnce(&d.ttl, value)
 	case headerIncr:
 		setOnce(&d.incr, value)
+	case headerStreamSource:
+		d.hasStreamSourceInfo = true
+		setOnce(&d.streamSource, value)
 	default:
 		d.setOther(name, value)
 	}
@@ -126,8 +131,6 @@ func (d *directives) setOther(name, value string) {
 	switch name {
 	case "Nats-Batch-Id":
 		d.hasBatchHeaders = true
-	case "Nats-Stream-Source":
-		d.hasStreamSourceInfo = true
 	default:
 		d.schedule.set(name, value)
 	}

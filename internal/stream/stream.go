@@ -56,6 +56,9 @@ type Stream struct {
 	// spared: the messages up to this sequence that are still there never expire.
 	spared uint64
 
+	// loading: a backup is being put in; see InitLoading.
+	loading bool
+
 	// Interested says whether a consumer wants a subject. It is asked only under interest retention; nil is nobody.
 	Interested func(literal string) bool
 
@@ -72,6 +75,7 @@ type Stream struct {
 type header struct {
 	Config  api.StreamConfig `json:"config"`
 	Created int64            `json:"created"`
+	Loading bool             `json:"loading,omitempty"`
 }
 
 // Open loads the stream that stands in store. ok is false when none does: the next call must be Init.
@@ -91,7 +95,7 @@ func Open(store Store) (s *Stream, ok bool, err error) {
 	if err := json.Unmarshal(value[1:], &h); err != nil {
 		return nil, false, base.Corruptf("stream header: %w", err)
 	}
-	s.created = h.Created
+	s.created, s.loading = h.Created, h.Loading
 	if err := s.setConfig(h.Config); err != nil {
 		return nil, false, base.Corruptf("stream header: %w", err)
 	}
@@ -140,7 +144,7 @@ func (s *Stream) restartAging() {
 }
 
 func (s *Stream) saveHeader() error {
-	doc, err := json.Marshal(header{s.cfg, s.created})
+	doc, err := json.Marshal(header{s.cfg, s.created, s.loading})
 	if err != nil {
 		return err
 	}
@@ -193,7 +197,7 @@ func (s *Stream) Flush() error {
 // Hash sums up the state that the stream keeps beside its store.
 func (s *Stream) Hash() uint64 {
 	h := fnv.New64a()
-	doc, err := json.Marshal(header{s.cfg, s.created})
+	doc, err := json.Marshal(header{s.cfg, s.created, s.loading})
 	base.Assert(err == nil, "stream header can not be encoded: %v", err)
 	h.Write(doc)
 	h.Write([]byte(s.lastMsgID))

@@ -1,0 +1,138 @@
+package stream
+
+import (
+	"strconv"
+	"strings"
+
+	"weir/internal/api"
+	"weir/internal/msg"
+)
+
+// InitLoading makes a stream that is to be filled from a backup: Load each message, then EndLoad. Nothing else is done with
+// it before.
+func (s *Stream) InitLoading(cfg api.StreamConfig, created int64) error {
+	s.loading = true
+	first := cfg
+	first.FirstSeq = 0 // the backup says where it begins
+	if err := s.Init(first, created); err != nil {
+		return err
+	}
+	if err := s.setConfig(cfg); err != nil {
+		return err
+	}
+	return s.saveHeader()
+}
+
+// Loading tells that the stream is being filled from a backup.
+func (s *Stream) Loading() bool { return s.loading }
+
+// Load stores a message of a backup, at now (unix ns), under the sequence and time that it had. Nothing is checked again, and
+// interest and rollups had their effect before; limits hold, as they may be lower than they were. A sequence that is not
+// above the last one is passed over.
+func (s *Stream) Load(now int64, m *msg.Message) error {
+	if m.Seq <= s.store.State().LastSeq || !storable(m.Subject) {
+		return nil
+	}
+	d := &s.directives
+	d.parse(m.Header)
+	if err := s.loadDirectives(now, d, m); err != nil {
+		return err
+	}
+	if err := s.store.Append(m); err != nil {
+		return err
+	}
+	if s.nextAge == 0 {
+		s.nextAge = m.Time + int64(s.cfg.MaxAge)
+	}
+	if s.cfg.Sealed {
+		return nil
+	}
+	if s.cfg.MaxMsgsPer > 0 {
+		if err := s.enforcePerSubject(m.Subject); err != nil {
+			return err
+		}
+	}
+	if s.cfg.MaxMsgs > 0 || s.cfg.MaxBytes > 0 {
+		return s.enforceLimits()
+	}
+	return nil
+}
+
+// loadDirectives remembers what a stream remembers of a message beside it.
+func (s *Stream) loadDirectives(now int64, d *directives, m *msg.Message) error {
+	if _, known := s.dedupe.lookup(d.msgID); !known && d.msgID != "" && m.Time > now-int64(s.cfg.Duplicates) {
+		if err := s.addDedupeID(d.msgID, m.Seq, m.Time); err != nil {
+			return err
+		}
+	}
+	if d.msgID != s.lastMsgID {
+		s.lastMsgID, s.lastMsgIDDirty = strings.Clone(d.msgID), true
+	}
+	if key, seq, ok := s.sourceOf(d.streamSource); ok && seq > s.origins.last[key] {
+		s.origins.last[key] = seq
+		s.origins.dirty[key] = struct{}{}
+	}
+	if ttl, ok := parseTTL(d.ttl); ok && (s.cfg.AllowMsgTTL || s.cfg.SubjectDeleteMarkerTTL > 0) {
+		return s.addTTL(m.Seq, m.Time, ttl)
+	}
+	return nil
+}
+
+// sourceOf reads a Nats-Stream-Source header: "origin sequence filter destination subject", or in older messages only the
+// first two. ok is false if it does not tell which of the configured sources it speaks of.
+func (s *Stream) sourceOf(header string) (key string, seq uint64, ok bool) {
+	f := strings.Fields(header)
+	if len(f) < 2 || len(s.cfg.Sources) == 0 {
+		return "", 0, false
+	}
+	seq, err := strconv.ParseUint(f[1], 10, 64)
+	if err != nil {
+		return "", 0, false
+	}
+	for _, src := range s.cfg.Sources {
+		if !speaksOf(f, src) {
+			continue
+		}
+		if ok {
+			return "", 0, false
+		}
+		key, ok = sourceKey(src), true
+	}
+	return key, seq, ok
+}
+
+func speaksOf(f []string, src *api.StreamSource) bool {
+	name, _, external := strings.Cut(f[0], ":")
+	if name != src.Name || external != (src.External != nil) {
+		return false
+	}
+	if len(f) < 4 {
+		return true
+	}
+	filter, dest := f[2], f[3]
+	for _, t := range src.SubjectTransforms {
+		if t.Source == filter && t.Destination == dest {
+			return true
+		}
+	}
+	whole := src.FilterSubject
+	if whole == "" {
+		whole = ">"
+	}
+	return filter == whole && dest == ">"
+}
+
+// EndLoad ends the filling; last is the last sequence that the stream had given. A mirror goes on behind it.
+func (s *Stream) EndLoad(last uint64) error {
+	s.loading = false
+	if last > s.store.State().LastSeq {
+		s.store.SetLast(last)
+	}
+	if m := s.cfg.Mirror; m != nil {
+		key := sourceKey(m)
+		s.origins.last[key] = s.store.State().LastSeq
+		s.origins.dirty[key] = struct{}{}
+	}
+	s.restartAging()
+	return s.saveHeader()
+}
