@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -30,10 +31,10 @@ func (s *Stream) reconcileRestore(ctx context.Context, a *meta.Assignment) (done
 	var exists, loading bool
 	s.View(func(m *machine.Machine) { exists, loading = m.Exists(), m.Exists() && m.Stream().Loading() })
 	switch {
-	case exists && !loading:
-		return false, s.proposeEnd(ctx, true)
 	case s.receiving.Load():
 		return true, nil
+	case exists && !loading:
+		return false, s.proposeEnd(ctx, true)
 	case exists:
 		return false, s.proposeEnd(ctx, false)
 	}
@@ -67,21 +68,30 @@ func (s *Stream) proposeEnd(ctx context.Context, kept bool) error {
 // is dropped, now or by the next leader.
 func (s *Stream) EndRestore(ctx context.Context, kept bool) error {
 	err := s.proposeEnd(ctx, kept)
+	for kept && err != nil && ctx.Err() == nil && s.node.streamByGroup(s.id) == s && s.node.pause(membershipPause) {
+		err = s.proposeEnd(ctx, kept)
+	}
 	s.receiving.Store(false)
 	s.node.reconcile(s)
 	if err != nil || !kept {
 		return err
 	}
 	for !s.openAfterRestore() {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if !s.node.pause(openPoll) {
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case s.node.streamByGroup(s.id) != s:
+			return errDeleted
+		case !s.Leads():
+			return nil // another leader opens it
+		case !s.node.pause(openPoll):
 			return context.Cause(s.node.ctx)
 		}
 	}
 	return nil
 }
+
+var errDeleted = errors.New("the stream was deleted")
 
 const openPoll = 5 * time.Millisecond
 

@@ -230,11 +230,14 @@ func (t *transition) deleteStream(c *StreamDelete) *apierr.Error {
 	return nil
 }
 
+// endRestore does nothing where it was done before: who proposed it may not have heard.
 func (t *transition) endRestore(c *RestoreEnded) *apierr.Error {
 	have := t.groups[c.Group]
 	switch {
-	case have == nil || !have.Restoring:
+	case have == nil && c.Kept:
 		return apierr.JSStreamNotFoundErr
+	case have == nil || !have.Restoring:
+		return nil
 	case !c.Kept:
 		t.drop(have, nil)
 		return nil

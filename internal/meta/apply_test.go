@@ -112,6 +112,8 @@ func (r *runner) parse(d *datadriven.TestData) (Body, error) {
 			Index: number(scan(d, "index")), Seen: r.seen(d)}, nil
 	case "reset":
 		return &GroupReset{Group: base.GroupID(number(scan(d, "group")))}, nil
+	case "restored":
+		return &RestoreEnded{Group: base.GroupID(number(scan(d, "group"))), Kept: d.HasArg("kept")}, nil
 	}
 	return nil, fmt.Errorf("unknown command %s", d.Cmd)
 }

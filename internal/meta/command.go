@@ -86,8 +86,7 @@ type StreamCreate struct {
 	Restore bool `json:"restore,omitempty"`
 }
 
-// RestoreEnded shows a stream that a backup was put into, or drops it when that was not brought to its end. It means only a
-// group that is still being restored.
+// RestoreEnded shows a stream that a backup was put into, or drops it when that was not brought to its end.
 type RestoreEnded struct {
 	Group base.GroupID `json:"group"`
 	Kept  bool         `json:"kept,omitempty"`

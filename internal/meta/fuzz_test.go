@@ -193,7 +193,7 @@ func (g *generator) body() Body {
 		}
 		return c
 	}
-	switch g.rng.IntN(14) {
+	switch g.rng.IntN(15) {
 	case 0:
 		g.nextID++
 		return &NodeJoin{Name: fmt.Sprint("n", g.rng.IntN(6)), Node: g.nextID - base.NodeID(g.rng.IntN(2))}
@@ -201,7 +201,7 @@ func (g *generator) body() Body {
 		return &NodeRemove{Node: g.node(), Remaps: []Remap{{g.group(), g.node()}, {g.group(), g.node()}}}
 	case 2, 3, 4:
 		nodes := g.nodes()
-		return &StreamCreate{Account: g.account(), Config: g.config(g.name(), len(nodes), ""), Nodes: nodes}
+		return &StreamCreate{Account: g.account(), Config: g.config(g.name(), len(nodes), ""), Nodes: nodes, Restore: g.rng.IntN(4) == 0}
 	case 5, 6, 7:
 		return g.update()
 	case 8:
@@ -215,6 +215,8 @@ func (g *generator) body() Body {
 		return g.lost()
 	case 12:
 		return g.members()
+	case 13:
+		return &RestoreEnded{Group: g.group(), Kept: g.rng.IntN(2) == 0}
 	}
 	return &GroupReset{Group: g.group()}
 }

@@ -3,6 +3,7 @@ package stream
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"weir/internal/api"
 	"weir/internal/msg"
@@ -38,8 +39,16 @@ func (s *Stream) Load(now int64, m *msg.Message) error {
 	if err := s.loadDirectives(now, d, m); err != nil {
 		return err
 	}
+	if err := s.unplanLast(m.Subject); err != nil {
+		return err
+	}
 	if err := s.store.Append(m); err != nil {
 		return err
+	}
+	if s.cfg.AllowMsgSchedules && d.schedule.pattern != "" {
+		if err := s.resume(&d.schedule, now, m); err != nil {
+			return err
+		}
 	}
 	if s.nextAge == 0 {
 		s.nextAge = m.Time + int64(s.cfg.MaxAge)
@@ -76,6 +85,22 @@ func (s *Stream) loadDirectives(now int64, d *directives, m *msg.Message) error 
 		return s.addTTL(m.Seq, m.Time, ttl)
 	}
 	return nil
+}
+
+// resume plans the next message of a schedule. What it missed since the backup is left out, but for a schedule of one message.
+func (s *Stream) resume(d *scheduling, now int64, m *msg.Message) error {
+	if d.zoned() {
+		return s.planZoned(m.Seq, &Zoned{Zone: strings.Clone(d.zone), Pattern: strings.Clone(d.pattern), since: now})
+	}
+	table, ok := parseTimetable(d.pattern)
+	if !ok {
+		return nil
+	}
+	due, ok := table.nextBehind(time.Unix(0, m.Time).UTC(), time.Unix(0, now).UTC())
+	if !ok {
+		return nil
+	}
+	return s.plan(m.Seq, dueTime(due))
 }
 
 // sourceOf reads a Nats-Stream-Source header: "origin sequence filter destination subject", or in older messages only the
