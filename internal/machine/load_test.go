@@ -151,6 +151,26 @@ func TestLoadRemembers(t *testing.T) {
 	}
 }
 
+// TestLoadResumesSchedules loads a schedule that has made messages for an hour, and one that was replaced.
+func TestLoadResumesSchedules(t *testing.T) {
+	w := loading(t, api.StreamConfig{Name: "S", Subjects: []string{"s.>"}, AllowMsgSchedules: true})
+	const every = "NATS/1.0\r\nNats-Schedule: @every 1m\r\nNats-Schedule-Target: s.made\r\n\r\n"
+	w.load(every, w.now-int64(time.Hour), 1, 2)
+	w.load("", w.now, 5) // on the subject of 2
+	w.do(&LoadEnd{Last: 5})
+	due := w.m.NextExpiry()
+	if due <= w.now || due > w.now+61*second {
+		t.Fatalf("due %v from now", time.Duration(due-w.now))
+	}
+	w.index++
+	if err := w.m.Apply(w.index, Append(nil, Origin{}, &Expire{Time: due}), &w.out); err != nil {
+		t.Fatal(err)
+	}
+	if made := w.out.Stored; len(made) != 1 || made[0].Subject != "s.made" || made[0].Seq != 6 {
+		t.Errorf("made %+v", made)
+	}
+}
+
 func TestLoadMirrorGoesOnBehindItsLast(t *testing.T) {
 	w := loading(t, api.StreamConfig{Name: "M", Mirror: &api.StreamSource{Name: "O"}})
 	w.load("", w.now, 3, 4)
