@@ -112,7 +112,7 @@ type ConsumerResetRequest struct {
 type ConsumerResetResponse struct {
 	Response
 	*ConsumerInfo
-	ResetSeq uint64 `json:"reset_seq,omitempty"`
+	ResetSeq uint64 `json:"reset_seq"`
 }
 
 // ConsumerNextRequest asks for messages.

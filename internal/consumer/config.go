@@ -49,13 +49,14 @@ func Check(cfg api.ConsumerConfig, of *api.StreamConfig, limits Limits, pedantic
 		func(c *api.ConsumerConfig, of *api.StreamConfig) *apierr.Error {
 			return setDefaults(c, of, limits, pedantic)
 		},
-		func(c *api.ConsumerConfig, of *api.StreamConfig) *apierr.Error { return limits.check(c, of) },
-		checkTimes,
 		checkFlowControlAcks,
+		checkTimes,
+		func(c *api.ConsumerConfig, of *api.StreamConfig) *apierr.Error { return limits.check(c, of) },
 		checkDelivery,
-		checkPriority,
-		checkStart,
 		checkFilters,
+		checkStart,
+		checkSampling,
+		checkPriority,
 		checkWorkQueue,
 	}
 	for _, step := range steps {
@@ -121,7 +122,8 @@ func setDefaults(c *api.ConsumerConfig, of *api.StreamConfig, limits Limits, ped
 	atLeastZero(&c.MaxRequestMaxBytes)
 	atLeastZero(&c.InactiveThreshold)
 	if c.AckPolicy == api.AckFlowControl {
-		return setFlowControlDefaults(c)
+		setFlowControlDefaults(c, &of.ConsumerLimits)
+		return nil
 	}
 	if c.MaxDeliver <= 0 {
 		c.MaxDeliver = -1
@@ -158,8 +160,9 @@ func setStreamDefaults(c *api.ConsumerConfig, l *api.StreamConsumerLimits) {
 	}
 }
 
-func setFlowControlDefaults(c *api.ConsumerConfig) *apierr.Error {
+func setFlowControlDefaults(c *api.ConsumerConfig, of *api.StreamConsumerLimits) {
 	orDefault(&c.Heartbeat, defaultHeartbeat)
+	setStreamDefaults(c, of)
 	orDefault(&c.MaxAckPending, DefaultMaxAckPending)
 	if c.MaxDeliver == 0 {
 		c.MaxDeliver = -1
@@ -168,7 +171,6 @@ func setFlowControlDefaults(c *api.ConsumerConfig) *apierr.Error {
 	if c.Durable == "" {
 		orDefault(&c.InactiveThreshold, DefaultInactiveThreshold)
 	}
-	return nil
 }
 
 func checkPedantic(c *api.ConsumerConfig, l *api.StreamConsumerLimits) *apierr.Error {
@@ -254,12 +256,13 @@ func checkTimes(c *api.ConsumerConfig, _ *api.StreamConfig) *apierr.Error {
 			return apierr.JSConsumerBackOffNegativeErr
 		}
 	}
-	switch {
-	case c.MaxDeliver > 0 && len(c.BackOff) > c.MaxDeliver:
+	if c.MaxDeliver > 0 && len(c.BackOff) > c.MaxDeliver {
 		return apierr.JSConsumerMaxDeliverBackoffErr
-	case c.MaxRequestExpires != 0 && c.MaxRequestExpires < minRequestExpires:
-		return apierr.JSConsumerMaxRequestExpiresTooSmall
 	}
+	return nil
+}
+
+func checkSampling(c *api.ConsumerConfig, _ *api.StreamConfig) *apierr.Error {
 	if s := c.SampleFrequency; s != "" {
 		n, err := strconv.Atoi(strings.TrimSuffix(s, "%"))
 		if err != nil || n < 0 {

@@ -143,7 +143,10 @@ func (c *Consumer) SetRunner(r base.ReplicaID) {
 }
 
 // Pause suspends delivery until a time; nil resumes.
-func (c *Consumer) Pause(until *time.Time) { c.Config.PauseUntil = until }
+func (c *Consumer) Pause(until *time.Time) {
+	c.Config.PauseUntil = until
+	c.Config.Metadata = storedMetadata(c.Config.Metadata, requiredLevel(&c.Config))
+}
 
 // Verdict is what came of a delta.
 type Verdict byte
@@ -313,11 +316,12 @@ func (c *Consumer) Removed(seq uint64) bool {
 	return true
 }
 
-// Reset starts over with the message start: nothing is delivered or pending.
+// Reset starts over with the message start: nothing is delivered or pending, and nothing ever was.
 func (c *Consumer) Reset(start uint64) {
 	a := (*opApplier)(c)
 	a.pending.removeBelow(^uint64(0), a.forget)
 	c.Delivered, c.Skipped = Pair{Stream: start - 1}, 0
 	c.AckFloor = Pair{Stream: start - 1}
+	c.LastDelivered, c.LastAcked = 0, 0
 	c.headerDirty = true
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"weir/internal/api"
 )
@@ -191,6 +192,69 @@ func TestDeltasApplyOnce(t *testing.T) {
 }
 
 // TestOpsRoundTrip checks the run-length encoding of sequences.
+// TestPauseNeedsALevel: a paused consumer needs a server that knows pauses.
+func TestPauseNeedsALevel(t *testing.T) {
+	cfg, refused := Check(api.ConsumerConfig{Name: "c"}, &api.StreamConfig{}, Limits{}, false)
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	c := New(9, cfg, 1, 1, NewSpans())
+	until := time.Unix(100, 0)
+	for _, step := range []struct {
+		until *time.Time
+		level string
+	}{{&until, "1"}, {nil, "0"}} {
+		if c.Pause(step.until); c.Config.Metadata[levelKey] != step.level {
+			t.Errorf("paused until %v: %v", step.until, c.Config.Metadata)
+		}
+	}
+}
+
+func TestResetForgets(t *testing.T) {
+	c := New(9, api.ConsumerConfig{Name: "c", AckPolicy: api.AckExplicit}, 1, 1, NewSpans())
+	c.SetRunner(3)
+	var ops Ops
+	ops.Deliver(5, 1, []uint64{1})
+	ops.Ack(1)
+	if v, err := c.Apply(7, c.Epoch, 1, ops.Bytes(), func(uint64) {}); v != Applied || err != nil {
+		t.Fatal(v, err)
+	}
+	c.Reset(1)
+	if c.LastDelivered != 0 || c.LastAcked != 0 || c.Delivered != (Pair{}) {
+		t.Errorf("%+v", c.state)
+	}
+}
+
+// TestDefaultThreshold: the default inactive_threshold is for consumers that are made
+// ephemeral, and for those that had one.
+func TestDefaultThreshold(t *testing.T) {
+	hour := time.Hour
+	for _, c := range []struct {
+		old, asked api.ConsumerConfig
+		want       time.Duration
+	}{
+		{api.ConsumerConfig{Durable: "c"}, api.ConsumerConfig{}, 0},
+		{api.ConsumerConfig{Durable: "c", InactiveThreshold: hour}, api.ConsumerConfig{}, 0},
+		{api.ConsumerConfig{InactiveThreshold: hour}, api.ConsumerConfig{}, DefaultInactiveThreshold},
+		{api.ConsumerConfig{InactiveThreshold: hour}, api.ConsumerConfig{Durable: "c"}, hour},
+		{api.ConsumerConfig{}, api.ConsumerConfig{}, 0},
+		{api.ConsumerConfig{}, api.ConsumerConfig{InactiveThreshold: DefaultInactiveThreshold}, DefaultInactiveThreshold},
+	} {
+		c.old.Name, c.asked.Name = "c", "c"
+		cfg, refused := Check(c.asked, &api.StreamConfig{}, Limits{}, false)
+		if refused != nil {
+			t.Fatal(refused)
+		}
+		old := cfg
+		old.Durable, old.InactiveThreshold = c.old.Durable, c.old.InactiveThreshold
+		got, refused := CheckUpdate(&old, &c.asked, cfg)
+		if refused != nil || got.InactiveThreshold != c.want {
+			t.Errorf("%q %v to %q %v: %v, %v, want %v", c.old.Durable, c.old.InactiveThreshold, c.asked.Durable,
+				c.asked.InactiveThreshold, got.InactiveThreshold, refused, c.want)
+		}
+	}
+}
+
 func TestOpsRoundTrip(t *testing.T) {
 	for _, seqs := range [][]uint64{{1}, {1, 2, 3}, {5, 6, 9, 10, 11, 1 << 40}, {9, 3, 4, 1}, {1<<63 + 5, 2}} {
 		var ops Ops

@@ -22,6 +22,8 @@ func checkDelivery(c *api.ConsumerConfig, of *api.StreamConfig) *apierr.Error {
 		return apierr.JSConsumerDeliverCycleErr
 	case c.MaxWaiting != 0:
 		return apierr.JSConsumerPushMaxWaitingErr
+	case c.AckPolicy == api.AckNone && c.MaxAckPending > 0:
+		return apierr.JSConsumerMaxPendingAckPolicyRequiredErr
 	case c.Heartbeat > 0 && c.Heartbeat < minHeartbeat:
 		return apierr.JSConsumerSmallHeartbeatErr
 	case c.FlowControl && c.Heartbeat == 0:
@@ -45,6 +47,8 @@ func cycles(literal string, subjects []string) bool {
 
 func checkPull(c *api.ConsumerConfig, of *api.StreamConfig) *apierr.Error {
 	switch {
+	case c.AckPolicy == api.AckNone && of.Retention == api.WorkQueueRetention:
+		return apierr.JSConsumerPullRequiresAckErr
 	case c.RateLimit > 0:
 		return apierr.JSConsumerPullWithRateLimitErr
 	case c.Heartbeat > 0:
@@ -53,8 +57,8 @@ func checkPull(c *api.ConsumerConfig, of *api.StreamConfig) *apierr.Error {
 		return apierr.JSConsumerFCRequiresPushErr
 	case c.Direct:
 		return apierr.JSConsumerDirectRequiresPushErr
-	case c.AckPolicy == api.AckNone && of.Retention == api.WorkQueueRetention:
-		return apierr.JSConsumerPullRequiresAckErr
+	case c.MaxRequestExpires != 0 && c.MaxRequestExpires < minRequestExpires:
+		return apierr.JSConsumerMaxRequestExpiresTooSmall
 	}
 	return nil
 }

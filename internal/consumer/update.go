@@ -9,9 +9,9 @@ import (
 	"weir/internal/apierr"
 )
 
-// CheckUpdate tells whether the configuration old may become cfg, which has passed Check, and returns what then stands: an
-// update does not change when a pause ends.
-func CheckUpdate(old *api.ConsumerConfig, cfg api.ConsumerConfig) (api.ConsumerConfig, *apierr.Error) {
+// CheckUpdate tells whether the configuration old may become cfg, which Check made of what was asked for, and returns what
+// then stands: an update does not change when a pause ends.
+func CheckUpdate(old, asked *api.ConsumerConfig, cfg api.ConsumerConfig) (api.ConsumerConfig, *apierr.Error) {
 	refused := func(what string) (api.ConsumerConfig, *apierr.Error) {
 		return cfg, apierr.JSConsumerCreateErrF(what)
 	}
@@ -38,12 +38,15 @@ func CheckUpdate(old *api.ConsumerConfig, cfg api.ConsumerConfig) (api.ConsumerC
 		return refused("max waiting can not be updated")
 	case cfg.MemoryStorage != old.MemoryStorage:
 		return refused("storage type can not be updated")
+	case cfg.Direct != old.Direct:
+		return refused("direct can not be updated")
 	}
 	cfg.PauseUntil = old.PauseUntil
 	if old.Durable == "" {
 		orDefault(&cfg.InactiveThreshold, old.InactiveThreshold)
-	} else if cfg.Durable == "" && cfg.InactiveThreshold == DefaultInactiveThreshold {
-		cfg.InactiveThreshold = old.InactiveThreshold // the default is for consumers that are made ephemeral
+	}
+	if cfg.Durable == "" && asked.InactiveThreshold <= 0 && (old.Durable != "" || old.InactiveThreshold == 0) {
+		cfg.InactiveThreshold = 0 // the default is for consumers that are made ephemeral
 	}
 	cfg.Metadata = storedMetadata(cfg.Metadata, requiredLevel(&cfg))
 	return cfg, nil

@@ -13,6 +13,7 @@ import (
 	"weir/internal/meta"
 	"weir/internal/msg"
 	"weir/internal/rafthost"
+	"weir/internal/runner"
 	"weir/internal/subject"
 )
 
@@ -86,6 +87,9 @@ func (s *Stream) peerInfo(r base.Replica, st *rafthost.Status, voter bool) *api.
 	for _, x := range st.Peers {
 		if x.ID == r.ID {
 			p.Current, p.Lag, p.Active = x.Active && x.Lag == 0, x.Lag, x.Since
+			if !st.Leader.Self && r.ID != st.Leader.Leader { // only the leader hears of it
+				p.Current, p.Active = voter, 0
+			}
 		}
 	}
 	if p.Active == 0 && !p.Offline {
@@ -120,22 +124,30 @@ func (s *Stream) ConsumerInfo(name string) *api.ConsumerInfo {
 	if id == 0 {
 		return nil
 	}
+	var pinned runner.Pinned
 	if r := s.runner(id); r != nil {
 		st := r.Status()
-		info.NumWaiting, info.PushBound = st.Waiting, st.PushBound
-		for _, group := range info.Config.PriorityGroups {
-			state := api.PriorityGroupState{Group: group}
-			if st.Pinned.Group == group {
-				state.PinnedClientID, state.PinnedTS = st.Pinned.ID, st.Pinned.Since.UTC()
-			}
-			info.PriorityGroups = append(info.PriorityGroups, state)
-		}
+		info.NumWaiting, info.PushBound, pinned = st.Waiting, st.PushBound, st.Pinned
 	}
+	info.PriorityGroups = priorityGroups(info.Config, pinned)
 	if n, err := s.pendingFrom(filter, bound, next); err == nil {
 		info.NumPending = n
 	}
 	info.Cluster = s.clusterInfo(runsOn, info.Created)
 	return info
+}
+
+// priorityGroups shows the group of a consumer; of several only the first, as
+// the API knows of one.
+func priorityGroups(cfg *api.ConsumerConfig, pinned runner.Pinned) []api.PriorityGroupState {
+	if len(cfg.PriorityGroups) == 0 {
+		return nil
+	}
+	state := api.PriorityGroupState{Group: cfg.PriorityGroups[0]}
+	if pinned.Group == state.Group {
+		state.PinnedClientID, state.PinnedTS = pinned.ID, pinned.Since.UTC()
+	}
+	return []api.PriorityGroupState{state}
 }
 
 // syncTime is how long SyncConsumer waits for commits: without a majority the

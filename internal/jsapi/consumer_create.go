@@ -94,6 +94,9 @@ func filterFromSubject(cfg *api.ConsumerConfig, filter string) *apierr.Error {
 }
 
 func (c *call) createConsumer(req *api.ConsumerCreateRequest, err *apierr.Error) {
+	if err == nil && req.Config.Replicas > 1 && c.svc.cfg.Cluster == "" {
+		err = apierr.JSStreamReplicasNotSupportedErr
+	}
 	if err != nil {
 		c.fail(err)
 		return

@@ -39,7 +39,7 @@ func (c *call) consumerList() {
 	doc := api.ConsumerListResponse{Response: c.response(), Paged: paged, Consumers: []*api.ConsumerInfo{}}
 	st := c.svc.node.Stream(c.Account, c.stream())
 	for _, name := range names[from:to] {
-		if info := c.svc.consumerInfo(st, name); info != nil {
+		if info := c.svc.ConsumerInfo(st, name); info != nil {
 			doc.Consumers = append(doc.Consumers, info)
 		}
 	}

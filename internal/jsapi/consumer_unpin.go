@@ -18,6 +18,10 @@ func (c *call) consumerUnpin() {
 		c.fail(apierr.JSInvalidJSONErr(err))
 		return
 	}
+	if req.Group == "" {
+		c.fail(apierr.JSInvalidJSONErr("consumer group not specified"))
+		return
+	}
 	st := c.svc.node.Stream(c.Account, c.stream())
 	if st == nil {
 		c.svc.held.add(c.Request)

@@ -97,8 +97,15 @@ func checkConsumerEnums(c *api.ConsumerConfig) *apierr.Error {
 		oneOf(c.DeliverPolicy, api.DeliverAll, api.DeliverLast, api.DeliverNew, api.DeliverByStartSequence, api.DeliverByStartTime, api.DeliverLastPerSubject),
 		oneOf(c.AckPolicy, api.AckNone, api.AckAll, api.AckExplicit, api.AckFlowControl),
 		oneOf(c.ReplayPolicy, api.ReplayInstant, api.ReplayOriginal),
-		oneOf(c.PriorityPolicy, api.PriorityNone, api.PriorityOverflow, api.PriorityPinned, api.PriorityPrioritized),
+		priorityPolicy(c.PriorityPolicy),
 	)
+}
+
+func priorityPolicy(p api.PriorityPolicy) *apierr.Error {
+	if oneOf(p, api.PriorityNone, api.PriorityOverflow, api.PriorityPinned, api.PriorityPrioritized) == nil {
+		return nil
+	}
+	return apierr.JSInvalidJSONErr(fmt.Sprintf("unknown priority policy: %q", p))
 }
 
 // page clips an offset to a list of total items.

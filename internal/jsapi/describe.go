@@ -49,15 +49,15 @@ func (s *Service) completeCluster(c *api.ClusterInfo) {
 // describeConsumer is the info of a consumer as answers about it alone show it;
 // nil when there is none.
 func (s *Service) describeConsumer(st *jetstream.Stream, name string) *api.ConsumerInfo {
-	info := s.consumerInfo(st, name)
+	info := s.ConsumerInfo(st, name)
 	if info != nil {
 		info.Config.Metadata = withVersion(info.Config.Metadata)
 	}
 	return info
 }
 
-// consumerInfo is the info of a consumer as lists show it; nil when there is none.
-func (s *Service) consumerInfo(st *jetstream.Stream, name string) *api.ConsumerInfo {
+// ConsumerInfo is the info of a consumer as lists show it; nil when there is none.
+func (s *Service) ConsumerInfo(st *jetstream.Stream, name string) *api.ConsumerInfo {
 	info := st.ConsumerInfo(name)
 	if info == nil || info.Cluster == nil {
 		return info
@@ -70,6 +70,14 @@ func (s *Service) consumerInfo(st *jetstream.Stream, name string) *api.ConsumerI
 	}
 	s.completeCluster(info.Cluster)
 	return info
+}
+
+// ConsumerGroup is the name of a consumer's group, of one replica too; "" for nil.
+func ConsumerGroup(st *jetstream.Stream, c *api.ConsumerInfo) string {
+	if c == nil || c.Cluster == nil {
+		return ""
+	}
+	return consumerGroup(st.Assignment(), c)
 }
 
 // consumerGroup is the name of a consumer's group. There is no such group but the

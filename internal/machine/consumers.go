@@ -64,7 +64,7 @@ func (a *applier) consumerUpdate(cmd *ConsumerCreate, old *consumer.Consumer, cf
 		a.reply(Reply{Err: apierr.JSConsumerAlreadyExists})
 		return nil
 	}
-	cfg, refused := consumer.CheckUpdate(&old.Config, cfg)
+	cfg, refused := consumer.CheckUpdate(&old.Config, &cmd.Config, cfg)
 	if refused == nil {
 		refused = a.checkWorkQueue(&cfg, old)
 	}

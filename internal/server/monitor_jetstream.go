@@ -9,6 +9,7 @@ import (
 	"weir/internal/api"
 	"weir/internal/consumer"
 	"weir/internal/jetstream"
+	"weir/internal/jsapi"
 	"weir/internal/machine"
 	"weir/internal/meta"
 	"weir/internal/monitor"
@@ -202,22 +203,28 @@ func (s *source) streamDetail(st *jetstream.Stream, opts monitor.JszOptions) *mo
 		return d
 	}
 	for _, name := range consumerNames(st) {
-		if opts.RaftGroups && d.RaftGroup != "" {
-			// Consumers live in the group of their stream.
-			d.ConsumerRaftGroups = append(d.ConsumerRaftGroups, monitor.RaftGroupName{Name: name, RaftGroup: d.RaftGroup})
+		c := s.api.ConsumerInfo(st, name)
+		if c == nil || !s.keeps(c) {
+			continue
+		}
+		if group := jsapi.ConsumerGroup(st, c); opts.RaftGroups && group != "" {
+			d.ConsumerRaftGroups = append(d.ConsumerRaftGroups, monitor.RaftGroupName{Name: name, RaftGroup: group})
 		}
 		if !opts.Consumer {
 			continue
 		}
-		if c := st.ConsumerInfo(name); c != nil {
-			s.completeCluster(c.Cluster)
-			if !opts.Config {
-				c.Config = nil
-			}
-			d.Consumer = append(d.Consumer, c)
+		if !opts.Config {
+			c.Config = nil
 		}
+		d.Consumer = append(d.Consumer, c)
 	}
 	return d
+}
+
+// keeps tells whether this server is shown as one of a consumer's. The group of its
+// stream has it everywhere, but one replica means one server.
+func (s *source) keeps(c *api.ConsumerInfo) bool {
+	return c.Cluster == nil || len(c.Cluster.Replicas) > 0 || c.Cluster.Leader == s.name
 }
 
 // completeCluster adds the account that carries the group's traffic.

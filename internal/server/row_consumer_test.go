@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"weir/internal/api"
+	"weir/internal/monitor"
 )
 
 const durableExplicit = `"ack_policy":"explicit"`
@@ -91,6 +92,34 @@ func TestRow03_OneServerAnswers(t *testing.T) {
 		t.Fatalf("%v, %v", m, err)
 	}
 	r.silent(r.app, sub)
+	r.listedWhere("R3", "c0", "C-R1F-", 1)
+	r.listedWhere("R3", "c1", "C-R3F-", 3)
+}
+
+// listedWhere wants monitoring to list a consumer on so many servers, and its
+// group under one name.
+func (r *rows) listedWhere(stream, consumer, group string, servers int) {
+	r.t.Helper()
+	count, names := 0, map[string]bool{}
+	for _, s := range r.servers {
+		d := (&source{Server: s}).jetStreamAccount("APP", monitor.JszOptions{Streams: true, Consumer: true, RaftGroups: true})
+		for _, st := range d.Streams {
+			for _, c := range st.Consumer {
+				if st.Name == stream && c.Name == consumer {
+					count++
+				}
+			}
+			for _, g := range st.ConsumerRaftGroups {
+				if st.Name == stream && g.Name == consumer {
+					names[g.RaftGroup] = true
+					r.groupName(g.RaftGroup, group)
+				}
+			}
+		}
+	}
+	if count != servers || len(names) != 1 {
+		r.t.Errorf("%s > %s is listed by %d servers under %v, want %d", stream, consumer, count, names, servers)
+	}
 }
 
 func TestRow05_DeletesUnderLoad(t *testing.T) {
@@ -139,9 +168,13 @@ func TestRow07_ClusterListsPeers(t *testing.T) {
 	want := slices.Sorted(slices.Values(members(r.info("R7").Cluster)))
 	for range 3 {
 		r.must(r.app, "CONSUMER.LEADER.STEPDOWN.R7.c", nil)
-		if got := slices.Sorted(slices.Values(members(r.consumerInfo("R7", "c").Cluster))); !slices.Equal(got, want) {
+		cluster := r.consumerInfo("R7", "c").Cluster
+		if got := slices.Sorted(slices.Values(members(cluster))); !slices.Equal(got, want) {
 			t.Errorf("members %v, the stream's are %v", got, want)
 		}
+		r.until("all members are current, wherever the runner is", func() bool {
+			return !slices.ContainsFunc(r.consumerInfo("R7", "c").Cluster.Replicas, func(p *api.PeerInfo) bool { return !p.Current })
+		})
 	}
 }
 
@@ -351,6 +384,11 @@ func TestRowL_OrderOfChecks(t *testing.T) {
 	create("L", "", "c", durable("c", `"deliver_policy":"new"`), 10012)
 	create("LQ", "", "c", `"durable_name":"c","ack_policy":"all"`, 10098)
 	create("LQ", "", "c", durable("c", ""), 0)
+	create("LQ", "", "d", `"durable_name":"d","rate_limit_bps":5`, 10084)
+	create("L", "", "d", `"durable_name":"d","deliver_subject":"x","max_ack_pending":5`, 10082)
+	create("L", "", "d", durable("d", `"sample_freq":"x","deliver_policy":"by_start_time","filter_subjects":[""]`), 10139)
+	create("L", "", "d", durable("d", `"sample_freq":"x","deliver_policy":"by_start_time"`), 10094)
+	create("L", "", "d", durable("d", `"sample_freq":"x","priority_policy":"overflow"`), 10095)
 	create("LQ", "", "d", durable("d", ""), 10099)
 	create("LQ", "", "d", durable("d", `"filter_subject":"LQ.x"`), 10100)
 	// A refused create does not touch the consumer that is there.
