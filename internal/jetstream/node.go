@@ -105,6 +105,7 @@ type Node struct {
 	locations locations
 	pulls     pulls
 	acks      recentAcks
+	pulse     pulse
 
 	checkpointMu sync.Mutex
 	lastSaved    time.Time
@@ -225,6 +226,7 @@ const runnerWorkers = 2
 // Start brings the node to life: it finds or forms the meta group and opens what
 // is assigned to it.
 func (n *Node) Start() error {
+	n.pulse.began = n.cfg.Clock.Now()
 	n.sched = runner.NewScheduler(n.cfg.Clock, runnerWorkers)
 	n.cfg.Router.SetInterestWatcher(func(_, subj string) { n.sched.InterestChanged(subj) })
 	n.host.Start()
@@ -240,6 +242,7 @@ func (n *Node) Start() error {
 	n.spawn(n.assignmentLoop)
 	n.spawn(n.checkpointLoop)
 	n.spawn(n.outboxLoop)
+	n.spawn(n.pulseLoop)
 	n.spawn(n.watchLogs)
 	n.spawn(n.watchQuorum)
 	return nil

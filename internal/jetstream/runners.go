@@ -40,7 +40,8 @@ func (s *Stream) runnerEnv() *runner.Env {
 // otherwise its runners must not deliver, as others may have been appointed.
 func (s *Stream) live() bool {
 	l := s.lead.Load()
-	return l.Leader != 0 && (l.Self || s.node.linked(l.LeaderNode)) && s.contact.isSure()
+	return l.Leader != 0 && (l.Self || s.node.linked(l.LeaderNode)) && s.contact.isSure() &&
+		!s.node.pulse.missed(s.node.cfg.Clock.Now())
 }
 
 // runner finds the runner of a consumer on this node; nil when it runs elsewhere.

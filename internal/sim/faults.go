@@ -143,14 +143,7 @@ func (w *world) pauseOrResume(n *node) {
 	}
 }
 
-func (w *world) resume(n *node) {
-	if c := n.life.host.clock; c.paused() {
-		w.history.mu.Lock()
-		w.history.resumed = now()
-		w.history.mu.Unlock()
-		c.resume()
-	}
-}
+func (w *world) resume(n *node) { n.life.host.clock.resume() }
 
 // slowDown makes a node's links or disk slow, or lose Raft frames.
 func (w *world) slowDown(n *node) {

@@ -35,7 +35,6 @@ type history struct {
 	asks      []*ask
 	asked     map[string]*ask
 	number    int
-	resumed   time.Time // when a node last was
 }
 
 // publication is one message that a client wants to be in the stream.
@@ -274,7 +273,7 @@ func (h *history) delivered(c *client, since time.Time, m *router.Msg) {
 		return
 	}
 	h.at(seq, string(m.Payload))
-	if at, ok := c.confirmed[seq]; ok && since.Sub(at) > staleRunner && since.Sub(h.resumed) > staleRunner {
+	if at, ok := c.confirmed[seq]; ok && since.Sub(at) > staleRunner {
 		h.world.fail("%s: message %d delivered on a pull of %v, its ack was confirmed at %v; %s as %s",
 			c.name, seq, since.Sub(h.world.began), at.Sub(h.world.began), m.Reply, h.world.runnersOf(c.name))
 	}
@@ -286,8 +285,7 @@ func (h *history) delivered(c *client, since time.Time, m *router.Msg) {
 }
 
 // staleRunner is for how long a runner that was replaced may go on: until its
-// node notices that it is cut off. A node that was paused does not know for how
-// long, so it goes on when it is resumed.
+// node notices that it is cut off, or stood still.
 const staleRunner = 4 * time.Second
 
 // handle works on the messages that a client got.
