@@ -133,6 +133,7 @@ func TestKeysAreKnown(t *testing.T) {
 	check(blockCluster, keysOf(clusterSchema()))
 	check(blockJetStream, keysOf(jetStreamSchema()))
 	check(blockJetStreamLimits, keysOf(jetStreamLimitsSchema()))
+	check(blockBatchLimits, keysOf(batchLimitsSchema()))
 }
 
 func keysOf[T any](s schema[T]) []string {

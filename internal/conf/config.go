@@ -227,6 +227,16 @@ type JetStreamLimits struct {
 	MaxHAAssets     int           // replicated streams on this server
 	MaxRequestBatch int           // of a pull request
 	DuplicateWindow time.Duration // of a stream
+	Batch           BatchLimits
+}
+
+// BatchLimits bound publishing in batches; 0 is the default. Atomic and fast
+// batches are counted apart.
+type BatchLimits struct {
+	MaxInflightPerStream int           // open at once: 50 atomic ones, 1000 fast ones
+	MaxInflightTotal     int           // on the server: 1000 and 50000
+	MaxMsgs              int           // of an atomic batch: 1000
+	Timeout              time.Duration // of an idle batch: 10 s
 }
 
 // DefaultPort is the port for clients unless the configuration says another.

@@ -60,6 +60,16 @@ func jetStreamLimitsSchema() schema[JetStreamLimits] {
 		"max_ha_assets":     put(readLimit, func(l *limits) *int { return &l.MaxHAAssets }),
 		"max_request_batch": put(readLimit, func(l *limits) *int { return &l.MaxRequestBatch }),
 		"duplicate_window":  put(readDuration, func(l *limits) *time.Duration { return &l.DuplicateWindow }),
+		"batch":             sub(batchLimitsSchema, func(l *limits) *BatchLimits { return &l.Batch }),
+	}}
+}
+
+func batchLimitsSchema() schema[BatchLimits] {
+	return schema[BatchLimits]{blockBatchLimits, map[string]handler[BatchLimits]{
+		"max_inflight_per_stream": put(readLimit, func(l *BatchLimits) *int { return &l.MaxInflightPerStream }),
+		"max_inflight_total":      put(readLimit, func(l *BatchLimits) *int { return &l.MaxInflightTotal }),
+		"max_msgs":                put(readLimit, func(l *BatchLimits) *int { return &l.MaxMsgs }),
+		"timeout":                 put(readDuration, func(l *BatchLimits) *time.Duration { return &l.Timeout }),
 	}}
 }
 

@@ -21,6 +21,7 @@ const (
 	blockCluster          = "cluster"
 	blockJetStream        = "jetstream"
 	blockJetStreamLimits  = "jetstream.limits"
+	blockBatchLimits      = "jetstream.limits.batch"
 	blockCompression      = "*.compression"
 )
 

@@ -9,6 +9,7 @@ import (
 	"weir/internal/machine"
 	"weir/internal/rafthost"
 	"weir/internal/router"
+	"weir/internal/stream"
 	"weir/internal/wire"
 )
 
@@ -32,6 +33,41 @@ func (s *Stream) ackPublish(reply string, p *machine.Published, out *router.Batc
 		body = s.publishAck(p)
 	}
 	s.node.cfg.Router.Publish(s.acc, router.Internal.InBatch(out), &router.Msg{Subject: []byte(reply), Payload: body})
+}
+
+// reply sends an answer to a publisher.
+func (s *Stream) reply(to string, body []byte) {
+	s.node.publish(s.acc, &router.Msg{Subject: []byte(to), Payload: body})
+}
+
+// ackBatch answers the publisher of an atomic batch that was applied.
+func (s *Stream) ackBatch(reply string, b *batch, p *machine.Published, out *router.Batch) {
+	if reply == "" || s.Assignment().Config.NoAck {
+		return
+	}
+	body := s.publishError(p.Err, 0)
+	if p.Err == nil {
+		body = s.batchAck(p.Seq, b.id, uint64(b.count))
+	}
+	s.node.cfg.Router.Publish(s.acc, router.Internal.InBatch(out), &router.Msg{Subject: []byte(reply), Payload: body})
+}
+
+// batchAck encodes the PubAck of a batch.
+func (s *Stream) batchAck(seq uint64, id string, count uint64) []byte {
+	b := s.publishAck(&machine.Published{Published: stream.Published{Seq: seq}})
+	b = append(b[:len(b)-1], `,"batch":`...)
+	b = appendJSON(b, id)
+	b = append(b, `,"count":`...)
+	return append(strconv.AppendUint(b, count, 10), '}')
+}
+
+// appendJSON appends a string of a client's as JSON.
+func appendJSON(b []byte, text string) []byte {
+	doc, err := json.Marshal(text)
+	if err != nil {
+		return append(b, `""`...)
+	}
+	return append(b, doc...)
 }
 
 // publishAck encodes a PubAck.

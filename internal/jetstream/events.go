@@ -26,6 +26,9 @@ type Events interface {
 	MetaLeader()
 	// ConsumerChanged is called on every replica; the leader is the one to speak.
 	ConsumerChanged(s *Stream, c *consumer.Consumer, change machine.Change)
+	// BatchAbandoned: an atomic batch was dropped, for the reason that the advisory
+	// gives.
+	BatchAbandoned(s *Stream, id, reason string)
 	// RunnerEvent: something happened to a message of a consumer that runs here.
 	RunnerEvent(s *Stream, consumer string, e runner.Event)
 }
@@ -38,6 +41,7 @@ func (noEvents) StreamLeader(*Stream)                                        {}
 func (noEvents) QuorumLost(*Stream)                                          {}
 func (noEvents) MetaLeader()                                                 {}
 func (noEvents) ConsumerChanged(*Stream, *consumer.Consumer, machine.Change) {}
+func (noEvents) BatchAbandoned(*Stream, string, string)                      {}
 func (noEvents) RunnerEvent(*Stream, string, runner.Event)                   {}
 
 // SetEvents sets who hears of events. Call it before Start.

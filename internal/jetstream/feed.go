@@ -373,12 +373,12 @@ func (f *feed) rewrite(a *arrival) (string, []byte) {
 			break
 		}
 	}
-	if f.mirror {
-		return subj, a.header
-	}
 	hdr := a.header
-	for _, name := range stream.ExpectHeaders {
+	for _, name := range stream.PublisherHeaders {
 		hdr = wire.DelHeader(hdr, name)
+	}
+	if f.mirror {
+		return subj, hdr
 	}
 	origin := f.src.Name
 	if f.src.External != nil {

@@ -1,8 +1,11 @@
 package jetstream
 
 import (
+	"bytes"
 	"sync"
+	"time"
 
+	"weir/internal/api"
 	"weir/internal/apierr"
 	"weir/internal/machine"
 	"weir/internal/router"
@@ -10,11 +13,23 @@ import (
 
 // Bounds of one publish command and of what waits to become one.
 const (
-	maxBatchBytes  = 1 << 20
-	maxBatchMsgs   = 2000
-	maxInflight    = 4        // publish commands proposed and not yet applied
-	maxIngestBytes = 32 << 20 // beyond it publishers get error 10167
+	maxBatchBytes    = 1 << 20
+	maxBatchMsgs     = 2000
+	maxInflight      = 4        // publish commands proposed and not yet applied
+	maxInflightBytes = 24 << 20 // of more than one of them; less than what a group takes
+	maxIngestBytes   = 32 << 20 // beyond it publishers get error 10167
 )
+
+// refusable are those who are told that b was not taken. Who publishes a fast batch
+// hears of the gap.
+func (b *batch) refusable() (replies []string) {
+	for i, reply := range b.replies {
+		if b.kind != machine.KindFastPublish || b.parts[i].ID == "" {
+			replies = append(replies, reply)
+		}
+	}
+	return replies
+}
 
 // ingest gathers published messages into commands while this replica leads.
 //
@@ -26,6 +41,7 @@ type ingest struct {
 
 	mu       sync.Mutex
 	active   bool
+	rules    api.StreamConfig // as applied
 	subs     []*router.Sub
 	open     *batch   // being filled; nil when empty
 	full     []*batch // to be proposed, in order
@@ -34,27 +50,51 @@ type ingest struct {
 	queued   bool     // a flush is due
 	nextSeq  uint64   // request numbers
 	spare    []*batch
+
+	staged map[string]*staged   // atomic batches that are open
+	flows  map[string]*fastFlow // fast ones
 }
 
 // batch is one publish command and whom to answer.
 type batch struct {
-	first   uint64 // request number of the first message
-	cmd     []byte
-	replies []string // "" for a publisher that wants no answer
-	size    int      // its part of ingest.bytes
+	kind    machine.Kind // KindPublish, KindFastPublish or KindBatch
+	first   uint64       // request number of the first message
+	cmd     []byte       // its messages
+	replies []string     // "" for a publisher that wants no answer
+	size    int          // its part of ingest.bytes
+
+	parts []fastPart // by message, of KindFastPublish
+	id    string     // of the atomic batch, of KindBatch
+	count int        // its messages
+}
+
+// command is the command that b proposes.
+func (b *batch) command(o machine.Origin, now int64, timeout time.Duration) []byte {
+	cmd := make([]byte, 0, len(b.cmd)+50)
+	switch b.kind {
+	case machine.KindBatch:
+		cmd = machine.AppendBatch(cmd, o, now)
+	case machine.KindFastPublish:
+		cmd = machine.AppendFastPublish(cmd, o, now, int64(timeout))
+	default:
+		cmd = machine.AppendPublish(cmd, o, now)
+	}
+	return append(cmd, b.cmd...)
 }
 
 func (in *ingest) init(s *Stream) {
 	in.s = s
 	in.nextSeq = firstRequest()
+	in.staged, in.flows = make(map[string]*staged), make(map[string]*fastFlow)
 }
 
 // start begins to take messages on the stream's subjects.
-func (in *ingest) start(subjects []string) error {
+func (in *ingest) start() error {
+	cfg := in.s.appliedConfig()
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.active = true
-	return in.subscribeLocked(subjects)
+	in.active, in.rules = true, cfg
+	return in.subscribeLocked(cfg.Subjects)
 }
 
 // subscribeLocked makes the subscriptions those of subjects, adding before it removes.
@@ -96,18 +136,22 @@ func (in *ingest) stop() {
 	}
 	in.active, in.subs = false, nil
 	in.open, in.full, in.bytes = nil, nil, 0
+	in.unstageAllLocked()
 }
 
-// configChanged follows a change of the stream's subjects.
+// configChanged follows a change of the stream's configuration.
 func (in *ingest) configChanged() {
-	var subjects []string
-	in.s.View(func(m *machine.Machine) { subjects = m.Stream().Config().Subjects })
+	cfg := in.s.appliedConfig()
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if !in.active {
 		return
 	}
-	if err := in.subscribeLocked(subjects); err != nil {
+	in.rules = cfg
+	if !cfg.AllowAtomic || !cfg.AllowBatched {
+		in.unstageAllLocked()
+	}
+	if err := in.subscribeLocked(cfg.Subjects); err != nil {
 		in.s.node.cfg.Logger.Errorf("Subscribe to the subjects of stream %s: %v", in.s.name, err)
 	}
 }
@@ -118,35 +162,81 @@ func (in *ingest) take(_ *router.Sub, _ router.Source, m *router.Msg) {
 		in.s.refuse(string(m.Reply), e)
 		return
 	}
+	switch {
+	case bytes.HasSuffix(m.Reply, fastSuffix):
+		in.takeFast(m)
+	case !in.takeAtomic(m):
+		in.takePlain(m)
+	}
+}
+
+// takePlain takes a message that is a part of no batch.
+func (in *ingest) takePlain(m *router.Msg) {
 	in.mu.Lock()
 	if !in.active {
 		in.mu.Unlock()
 		return
 	}
-	size := len(m.Subject) + len(m.Header) + len(m.Payload) + 8
-	if in.bytes+size > maxIngestBytes {
+	if !in.gatherLocked(m, nil) {
 		in.mu.Unlock()
 		in.s.refuse(string(m.Reply), apierr.JSStreamTooManyRequests)
 		return
 	}
-	in.bytes += size
-	b := in.open
-	if b == nil {
-		b = in.newBatchLocked()
-	}
-	b.size += size
-	b.cmd = machine.AppendMessage(b.cmd, m.Subject, m.Header, m.Payload)
-	b.replies = append(b.replies, string(m.Reply))
-	if len(b.cmd) >= maxBatchBytes || len(b.replies) >= maxBatchMsgs {
-		in.full = append(in.full, b)
-		in.open = nil
-	}
-	wake := !in.queued && len(in.inflight) < maxInflight
-	in.queued = in.queued || wake
+	wake := in.wakeLocked()
 	in.mu.Unlock()
 	if wake {
 		in.s.node.flushSoon(in.s)
 	}
+}
+
+// gatherLocked adds a message to the command that is being filled; false when too
+// much waits already. part is nil for a message of no fast batch.
+func (in *ingest) gatherLocked(m *router.Msg, part *fastPart) bool {
+	size := len(m.Subject) + len(m.Header) + len(m.Payload) + 8
+	if in.bytes+size > maxIngestBytes {
+		return false
+	}
+	in.bytes += size
+	if part != nil && in.open != nil && in.open.kind != machine.KindFastPublish {
+		in.closeOpenLocked()
+	}
+	b := in.open
+	if b == nil {
+		b = in.newBatchLocked()
+		if part != nil {
+			b.kind = machine.KindFastPublish
+		}
+	}
+	b.size += size
+	if b.kind == machine.KindFastPublish {
+		if part == nil {
+			part = &fastPart{}
+		}
+		b.cmd = machine.AppendPart(b.cmd, part.FastPart)
+		b.parts = append(b.parts, *part)
+	}
+	b.cmd = machine.AppendMessage(b.cmd, m.Subject, m.Header, m.Payload)
+	b.replies = append(b.replies, string(m.Reply))
+	if len(b.cmd) >= maxBatchBytes || len(b.replies) >= maxBatchMsgs {
+		in.closeOpenLocked()
+	}
+	return true
+}
+
+// closeOpenLocked lets nothing more into the command that is being filled.
+func (in *ingest) closeOpenLocked() {
+	if in.open != nil {
+		in.full = append(in.full, in.open)
+		in.open = nil
+	}
+}
+
+// wakeLocked tells whether the caller has to ask for a flush.
+func (in *ingest) wakeLocked() bool {
+	waits := in.open != nil || len(in.full) > 0
+	wake := waits && !in.queued && len(in.inflight) < maxInflight
+	in.queued = in.queued || wake
+	return wake
 }
 
 func (in *ingest) newBatchLocked() *batch {
@@ -157,7 +247,7 @@ func (in *ingest) newBatchLocked() *batch {
 		b = new(batch)
 	}
 	in.open = b
-	b.cmd, b.size = b.cmd[:0], 0
+	*b = batch{kind: machine.KindPublish, cmd: b.cmd[:0], replies: b.replies[:0], parts: b.parts[:0]}
 	return b
 }
 
@@ -176,19 +266,17 @@ func (in *ingest) propose() (refused []string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.queued = false
-	for len(in.inflight) < maxInflight {
+	for len(in.inflight) < maxInflight && !in.fillsUpLocked() {
 		b := in.nextLocked()
 		if b == nil {
 			break
 		}
 		b.first = in.nextSeq
 		in.nextSeq += uint64(len(b.replies))
-		now := in.s.node.cfg.Clock.Now().UnixNano()
-		cmd := machine.AppendPublish(make([]byte, 0, len(b.cmd)+40), machine.Origin{Proposer: in.s.replica, Seq: b.first}, now)
-		cmd = append(cmd, b.cmd...)
+		cmd := b.command(machine.Origin{Proposer: in.s.replica, Seq: b.first}, in.s.node.cfg.Clock.Now().UnixNano(), in.s.node.cfg.Batches.timeout())
 		if err := in.s.group.Propose(cmd); err != nil {
 			if isOverloaded(err) {
-				refused = append(refused, b.replies...)
+				refused = append(refused, b.refusable()...)
 			}
 			in.recycleLocked(b)
 			continue
@@ -196,6 +284,19 @@ func (in *ingest) propose() (refused []string) {
 		in.inflight = append(in.inflight, b)
 	}
 	return refused
+}
+
+// fillsUpLocked tells whether the next command has to wait, as it is too large to be
+// under way together with those that are.
+func (in *ingest) fillsUpLocked() bool {
+	if len(in.full) == 0 || len(in.inflight) == 0 {
+		return false
+	}
+	size := len(in.full[0].cmd)
+	for _, b := range in.inflight {
+		size += len(b.cmd)
+	}
+	return size > maxInflightBytes
 }
 
 // nextLocked takes the next batch to propose.
@@ -218,6 +319,7 @@ func (in *ingest) nextLocked() *batch {
 func (in *ingest) recycleLocked(b *batch) {
 	if len(in.spare) < maxInflight && cap(b.cmd) <= 2*maxBatchBytes {
 		clear(b.replies)
+		clear(b.parts)
 		b.replies = b.replies[:0]
 		in.spare = append(in.spare, b)
 	}
@@ -234,7 +336,7 @@ func (in *ingest) answer(results []machine.Published) {
 		}
 		n := min(len(b.replies), len(results))
 		for i := range n {
-			in.s.ackPublish(b.replies[i], &results[i], &out)
+			in.answerOne(b, i, &results[i], &out)
 		}
 		results = results[n:]
 		in.mu.Lock()
@@ -243,6 +345,18 @@ func (in *ingest) answer(results []machine.Published) {
 	}
 	out.Flush()
 	in.more()
+}
+
+// answerOne answers the i-th message of b, or b as a whole.
+func (in *ingest) answerOne(b *batch, i int, p *machine.Published, out *router.Batch) {
+	switch {
+	case b.kind == machine.KindBatch:
+		in.s.ackBatch(b.replies[i], b, p, out)
+	case p.Fast != nil:
+		in.answerFast(b.replies[i], &b.parts[i], p.Fast, out)
+	default:
+		in.s.ackPublish(b.replies[i], p, out)
+	}
 }
 
 // applied finds and removes the batch that begins with a request number. Batches
@@ -265,8 +379,7 @@ func (in *ingest) applied(first uint64) *batch {
 // more asks for a flush if something waits.
 func (in *ingest) more() {
 	in.mu.Lock()
-	wake := !in.queued && (in.open != nil || len(in.full) > 0) && len(in.inflight) < maxInflight
-	in.queued = in.queued || wake
+	wake := in.wakeLocked()
 	in.mu.Unlock()
 	if wake {
 		in.s.node.flushSoon(in.s)

@@ -34,13 +34,16 @@ func aloneWith(t *testing.T, cfg api.StreamConfig) (*harness, *Stream) {
 func TestRefusalIntoTheSameStream(t *testing.T) {
 	h, s := aloneWith(t, streamConfig("S", api.FileStorage, 1))
 	answers := h.inbox("S.answers")
-	big := make([]byte, 20<<20) // two are more than the group takes at a time
+	// Together with what is under way it is more than the group takes at a time.
+	cmd := machine.AppendMessage(machine.AppendPublish(nil, machine.Origin{}, 1), []byte("S.x"), nil, make([]byte, 20<<20))
 	for deadline := time.Now().Add(5 * time.Second); len(answers) == 0 && time.Now().Before(deadline); {
-		s.ingest.mu.Lock()
-		for range 2 {
-			b := &batch{cmd: machine.AppendMessage(nil, []byte("S.x"), nil, big), replies: []string{"S.answers"}}
-			s.ingest.full = append(s.ingest.full, b)
+		if err := s.group.Propose(cmd); err != nil && !isOverloaded(err) {
+			t.Fatal(err)
 		}
+		s.ingest.mu.Lock()
+		s.ingest.full = append(s.ingest.full, &batch{
+			cmd: machine.AppendMessage(nil, []byte("S.x"), nil, make([]byte, 20<<20)), replies: []string{"S.answers"},
+		})
 		s.ingest.mu.Unlock()
 		s.ingest.flush()
 		h.until("an answer", func() bool { return len(answers) > 0 })

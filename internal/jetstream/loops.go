@@ -129,6 +129,7 @@ func (n *Node) outboxLoop() {
 			n.tendOutboxes(now)
 			n.watching.dropOrigins(now)
 			n.pulls.sweep(now)
+			n.batches.dropIdle(now)
 		}
 	}
 }

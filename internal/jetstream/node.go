@@ -39,6 +39,7 @@ type Config struct {
 	MaxMemory, MaxStore int64
 	UniqueTag           string
 	MaxHAAssets         int
+	Batches             BatchLimits
 
 	Accounts *account.Registry
 	Router   *router.Router
@@ -106,6 +107,7 @@ type Node struct {
 	pulls     pulls
 	acks      recentAcks
 	pulse     pulse
+	batches   openBatches
 
 	checkpointMu sync.Mutex
 	lastSaved    time.Time

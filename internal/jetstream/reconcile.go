@@ -123,9 +123,7 @@ func (s *Stream) putConfig(ctx context.Context, a *meta.Assignment) error {
 
 // openForBusiness takes messages, and answers those who asked for the stream.
 func (s *Stream) openForBusiness(a *meta.Assignment) error {
-	var subjects []string
-	s.View(func(m *machine.Machine) { subjects = m.Stream().Config().Subjects })
-	if err := s.ingest.start(subjects); err != nil {
+	if err := s.ingest.start(); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	s.copying.follow()

@@ -183,6 +183,12 @@ func (s *Stream) View(read func(*machine.Machine)) {
 	read(s.machine)
 }
 
+// appliedConfig is the stream's configuration as this replica has applied it.
+func (s *Stream) appliedConfig() (cfg api.StreamConfig) {
+	s.View(func(m *machine.Machine) { cfg = *m.Stream().Config() })
+	return cfg
+}
+
 // Leads tells whether this replica leads the group and has applied all that came
 // before its term.
 func (s *Stream) Leads() bool {

@@ -77,6 +77,16 @@ func (s *Service) QuorumLost(st *jetstream.Stream) {
 	})
 }
 
+// BatchAbandoned tells of an atomic batch that was dropped.
+func (s *Service) BatchAbandoned(st *jetstream.Stream, id, reason string) {
+	s.later(func() {
+		advisory := &api.StreamBatchAbandoned{
+			Advisory: s.newAdvisory(api.StreamBatchAbandonedAdvisoryType), Stream: st.Name(), Domain: s.cfg.Domain, BatchID: id, Reason: reason,
+		}
+		s.adviseTwice(st, "STREAM.BATCH_ABANDONED."+st.Name(), advisory, &advisory.Account)
+	})
+}
+
 // adviseConsumersLost tells the same of each consumer of more than one replica, if
 // anybody listens.
 func (s *Service) adviseConsumersLost(st *jetstream.Stream) {

@@ -42,11 +42,13 @@ const (
 	KindLoadConsumer   Kind = 15
 	KindLoadPending    Kind = 16
 	KindLoadEnd        Kind = 17
+	KindBatch          Kind = 18
+	KindFastPublish    Kind = 19
 )
 
 // Origin says who proposed a command, so that its answer finds the client who waits. Seq numbers the proposer's requests; a
-// publish command takes one number per message, from Seq on. A replica that restarts must not reuse numbers: entries of
-// its former life may still be applied.
+// publish command takes one number per message, from Seq on; an atomic batch takes one. A replica that restarts must not reuse
+// numbers: entries of its former life may still be applied.
 type Origin struct {
 	Proposer base.ReplicaID
 	Seq      uint64

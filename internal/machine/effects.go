@@ -43,10 +43,12 @@ type Lost struct {
 	Seq      uint64
 }
 
-// Published answers one message of a publish.
+// Published answers one message of a publish, or an atomic batch.
 type Published struct {
 	Request uint64 // Origin.Seq + the message's place in its command
 	stream.Published
+	// Fast is what became of a part of a fast batch; nil for other messages.
+	Fast *stream.FastResult
 }
 
 // Reply answers a request that was not a publish.

@@ -18,7 +18,7 @@ func sample(t testing.TB, retention api.Retention) (*Machine, *storetest.Store) 
 		t.Fatal(err)
 	}
 	cfg, refused := stream.Check(api.StreamConfig{Name: "S", Subjects: []string{"s.>"}, Retention: retention, AllowMsgTTL: true,
-		AllowRollup: true, AllowMsgSchedules: true, MaxMsgs: 50, MaxAge: time.Hour}, stream.Limits{}, false)
+		AllowRollup: true, AllowMsgSchedules: true, AllowAtomic: true, AllowBatched: true, MaxMsgs: 50, MaxAge: time.Hour}, stream.Limits{}, false)
 	if refused != nil {
 		t.Fatal(refused)
 	}
@@ -62,6 +62,8 @@ func FuzzApply(f *testing.F) {
 		f.Add(Append(nil, o, c))
 	}
 	f.Add(AppendMessage(AppendPublish(nil, o, 5), "s.t", []byte("NATS/1.0\r\nNats-Scheduler: s.ev\r\nNats-Schedule-Next: purge\r\n\r\n"), nil))
+	f.Add(AppendMessage(AppendBatch(nil, o, 5), "s.a", []byte("NATS/1.0\r\nNats-Expected-Last-Sequence: 5\r\n\r\n"), []byte("x")))
+	f.Add(AppendMessage(AppendPart(AppendFastPublish(nil, o, 5, 9), stream.FastPart{ID: "f", Seq: 1}), "s.a", nil, []byte("x")))
 	f.Add(AppendMessage(AppendPublish(nil, o, 5), "s.a", []byte("NATS/1.0\r\nNats-TTL: 1s\r\nNats-Rollup: sub\r\n\r\n"), []byte("x")))
 	f.Fuzz(func(t *testing.T, cmd []byte) {
 		for _, retention := range []api.Retention{api.LimitsRetention, api.InterestRetention} {

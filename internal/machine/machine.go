@@ -180,6 +180,10 @@ func (a *applier) apply(kind Kind, body []byte) error {
 		return run(body, a.update)
 	case KindCopy:
 		return a.copy(body)
+	case KindBatch:
+		return a.batch(body)
+	case KindFastPublish:
+		return a.fastPublish(body)
 	case KindPurge:
 		return run(body, a.purge)
 	case KindDeleteMsg:
@@ -225,13 +229,10 @@ func (a *applier) publish(body []byte) error {
 	r := base.Decoder{Rest: body}
 	now := r.Varint()
 	for request := a.origin.Seq; len(r.Rest) > 0 && !r.Bad; request++ {
-		subjectLen, headerLen, dataLen := r.Uvarint(), r.Uvarint(), r.Uvarint()
-		literal := r.Bytes(subjectLen)
-		p := stream.Pub{Header: r.Bytes(headerLen), Data: r.Bytes(dataLen)}
+		p := decodePub(&r)
 		if r.Bad {
 			break
 		}
-		p.Subject = view(literal)
 		result, err := a.stream.Publish(now, &p, &a.message)
 		if err != nil {
 			return err
@@ -240,7 +241,7 @@ func (a *applier) publish(body []byte) error {
 			a.stored(result.Previous)
 		}
 		if a.mine {
-			a.out.Published = append(a.out.Published, Published{request, result})
+			a.out.Published = append(a.out.Published, Published{Request: request, Published: result})
 		}
 	}
 	if r.Bad {

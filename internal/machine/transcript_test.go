@@ -111,6 +111,10 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 		return w.pause(d)
 	case "pub":
 		return w.publish(d)
+	case "batch":
+		return w.batch(d)
+	case "fast":
+		return w.fast(d)
 	case "copy":
 		return w.copy(d)
 	case "state":

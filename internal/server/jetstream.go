@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"weir/internal/conf"
 	"weir/internal/jetstream"
 	"weir/internal/jsapi"
 )
@@ -22,7 +23,7 @@ func (s *Server) buildJetStream(identity jetstream.Identity) error {
 		Identity: identity, Name: s.name, Cluster: s.clusterName(), Domain: js.Domain, Tags: s.cfg.Tags,
 		FS: s.store.fs, Dir: s.store.dir,
 		MaxMemory: orDefault(js.MaxMemory, defaultMaxMemory), MaxStore: orDefault(js.MaxStore, defaultMaxStore),
-		UniqueTag: js.UniqueTag, MaxHAAssets: js.Limits.MaxHAAssets,
+		UniqueTag: js.UniqueTag, MaxHAAssets: js.Limits.MaxHAAssets, Batches: batchLimits(&js.Limits.Batch),
 		Accounts: s.accounts, Router: s.router, Links: s.links(),
 		Expected: s.expectedPeers, Clock: s.clock, Logger: s.log,
 	})
@@ -38,6 +39,10 @@ func (s *Server) buildJetStream(identity jetstream.Identity) error {
 	node.SetRequestHandler(s.api.Handle)
 	node.SetEvents(s.api)
 	return nil
+}
+
+func batchLimits(l *conf.BatchLimits) jetstream.BatchLimits {
+	return jetstream.BatchLimits{PerStream: l.MaxInflightPerStream, Total: l.MaxInflightTotal, Messages: l.MaxMsgs, Timeout: l.Timeout}
 }
 
 // orDefault is a configured number of bytes; negative leaves it to the server.

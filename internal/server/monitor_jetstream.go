@@ -28,7 +28,9 @@ func (s *source) jetStreamLimits() *monitor.JetStreamLimits {
 	l := &s.cfg.JetStream.Limits
 	return &monitor.JetStreamLimits{
 		MaxRequestBatch: l.MaxRequestBatch, MaxAckPending: l.MaxAckPending, MaxHAAssets: l.MaxHAAssets,
-		DuplicateWindow: l.DuplicateWindow,
+		DuplicateWindow:           l.DuplicateWindow,
+		MaxBatchInflightPerStream: l.Batch.MaxInflightPerStream, MaxBatchInflightTotal: l.Batch.MaxInflightTotal,
+		MaxBatchSize: l.Batch.MaxMsgs, MaxBatchTimeout: l.Batch.Timeout,
 	}
 }
 

@@ -67,7 +67,7 @@ func (s *Stream) Copy(origin string, now int64, c *Copied, stored *msg.Message) 
 	case s.cfg.Mirror != nil:
 		p, err = s.copyToMirror(c, stored)
 	case len(s.cfg.Sources) > 0:
-		p, err = s.publish(now, &c.Pub, stored, true)
+		p, err = s.publish(now, &c.Pub, stored, copied)
 	}
 	if err != nil || p.Err != nil && s.cfg.Discard == api.DiscardNew && p.Err.ErrCode == apierr.JSStreamStoreFailedF("").ErrCode {
 		return p, err

@@ -24,12 +24,15 @@ const (
 	headerMarkerReason       = "Nats-Marker-Reason"
 	headerIncr               = "Nats-Incr"
 	headerStreamSource       = "Nats-Stream-Source"
+	headerBatchID            = "Nats-Batch-Id"
 
 	expectedPrefix = "Nats-Expected-"
 )
 
-// ExpectHeaders are the headers by which a publisher expects something of the stream that it publishes to.
-var ExpectHeaders = []string{headerExpectedStream, headerExpectedLastSeq, headerExpectedSubjectSeq, headerExpectedSubject, headerExpectedMsgID}
+// PublisherHeaders are for the stream that a message is published to: what a publisher expects of it, and the places in batches.
+// Streams that copy the message leave them out.
+var PublisherHeaders = []string{headerExpectedStream, headerExpectedLastSeq, headerExpectedSubjectSeq, headerExpectedSubject,
+	headerExpectedMsgID, headerBatchID, "Nats-Batch-Sequence", "Nats-Batch-Commit"}
 
 const (
 	rollupSubject = "sub"
@@ -117,23 +120,16 @@ func (d *directives) set(name, value string) {
 	case headerStreamSource:
 		d.hasStreamSourceInfo = true
 		setOnce(&d.streamSource, value)
+	case headerBatchID:
+		d.hasBatchHeaders = d.hasBatchHeaders || value != ""
 	default:
-		d.setOther(name, value)
+		d.schedule.set(name, value)
 	}
 }
 
 // expects tells whether there is any Nats-Expected-… header.
 func (d *directives) expects() bool {
 	return d.expectedStream != "" || d.hasExpectedMsgID || d.expectedSubject != "" || d.hasExpectedLastSeq || d.hasExpectedSubjSeq
-}
-
-func (d *directives) setOther(name, value string) {
-	switch name {
-	case "Nats-Batch-Id":
-		d.hasBatchHeaders = true
-	default:
-		d.schedule.set(name, value)
-	}
 }
 
 func setOnce(field *string, value string) {

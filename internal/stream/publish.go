@@ -42,29 +42,36 @@ type Published struct {
 // Publish stores one message taken at now (unix ns), or says why not. stored is filled for a message that was stored and
 // shares memory with p. The error is the store's.
 //
-// The checks run in this order: sealed, batch and counter headers, size, expected stream, source header, schedule, TTL, expected
+// The checks run in this order: sealed, counter headers, size, batch headers, expected stream, source header, schedule, TTL, expected
 // last sequence, that of the subject, duplicate, expected last id, rollup, limits with discard new.
 func (s *Stream) Publish(now int64, p *Pub, stored *msg.Message) (Published, error) {
-	return s.publish(now, p, stored, false)
+	return s.publish(now, p, stored, alone)
 }
 
-// publish is Publish; a copied message comes from another stream.
-func (s *Stream) publish(now int64, p *Pub, stored *msg.Message, copied bool) (Published, error) {
+// manner is how a message comes to a stream.
+type manner byte
+
+const (
+	alone       manner = iota
+	copied             // from another stream
+	inFastBatch        // headers of atomic batches say nothing
+)
+
+// publish is Publish for a message that comes in some manner.
+func (s *Stream) publish(now int64, p *Pub, stored *msg.Message, how manner) (Published, error) {
 	d := &s.directives
 	if len(p.Header) > 0 {
 		d.parse(p.Header)
 	} else if *d != (directives{}) {
 		*d = directives{}
 	}
-	if copied {
+	switch how {
+	case copied:
 		d.forCopy(&s.cfg)
+	case inFastBatch:
+		d.hasBatchHeaders = false
 	}
-	*stored = msg.Message{Time: now, Subject: p.Subject, Header: p.Header, Data: p.Data}
-	if s.transform != nil {
-		if to, ok := s.transform.Apply(p.Subject); ok {
-			stored.Subject = to
-		}
-	}
+	*stored = msg.Message{Time: now, Subject: s.subjectOf(p.Subject), Header: p.Header, Data: p.Data}
 	if e := s.checkMessage(d, stored); e != nil {
 		return Published{Err: e}, nil
 	}
@@ -103,6 +110,16 @@ func (s *Stream) publish(now int64, p *Pub, stored *msg.Message, copied bool) (P
 		err = s.followSchedule(d, stored, result.Stored)
 	}
 	return result, err
+}
+
+// subjectOf is the subject under which what was published to literal is stored.
+func (s *Stream) subjectOf(literal string) string {
+	if s.transform != nil {
+		if to, ok := s.transform.Apply(literal); ok {
+			return to
+		}
+	}
+	return literal
 }
 
 // store1 stores m under its sequence if somebody wants it, and makes room behind it.
@@ -182,6 +199,8 @@ func (s *Stream) checkMessage(d *directives, m *msg.Message) *apierr.Error {
 	switch {
 	case len(m.Header) > MaxHeaderSize:
 		return apierr.JSStreamHeaderExceedsMaximumErr
+	case d.hasBatchHeaders: // a stream that takes batches gets them whole
+		return apierr.JSAtomicPublishDisabledErr
 	case d.expectedStream != "" && d.expectedStream != s.cfg.Name:
 		return apierr.JSStreamNotMatchErr
 	case d.hasStreamSourceInfo:
@@ -208,11 +227,9 @@ func storable(literal string) bool {
 	return len(literal) <= MaxSubjectLen && strings.IndexByte(literal, 0) < 0
 }
 
-// checkKind checks whether the stream takes messages of a kind: parts of batches and counters.
+// checkKind checks whether the stream takes messages of a kind: counters or others.
 func (s *Stream) checkKind(d *directives, m *msg.Message) *apierr.Error {
 	switch {
-	case d.hasBatchHeaders: // not supported yet, whatever the configuration says
-		return apierr.JSAtomicPublishDisabledErr
 	case d.incr != "" && !s.cfg.AllowMsgCounter:
 		return apierr.JSMessageIncrDisabledErr
 	case !s.cfg.AllowMsgCounter:
@@ -231,9 +248,15 @@ func (s *Stream) checkKind(d *directives, m *msg.Message) *apierr.Error {
 
 // checkAfterDuplicate checks what a repeated message is not checked for.
 func (s *Stream) checkAfterDuplicate(d *directives) *apierr.Error {
-	switch {
-	case d.hasExpectedMsgID && d.expectedMsgID != s.lastMsgID:
+	if d.hasExpectedMsgID && d.expectedMsgID != s.lastMsgID {
 		return apierr.JSStreamWrongLastMsgIDErrF(s.lastMsgID)
+	}
+	return s.checkRollup(d)
+}
+
+// checkRollup checks a Nats-Rollup header.
+func (s *Stream) checkRollup(d *directives) *apierr.Error {
+	switch {
 	case d.rollup == "":
 		return nil
 	case !s.cfg.AllowRollup || s.cfg.DenyPurge:
@@ -264,6 +287,11 @@ func (s *Stream) checkExpected(d *directives, literal string) (*apierr.Error, er
 			return apierr.JSStreamWrongLastSequenceErrF(last), nil
 		}
 	}
+	return s.checkExpectedOfSubject(d, literal)
+}
+
+// checkExpectedOfSubject compares the last sequence that the message expects of a subject, its own unless it names one.
+func (s *Stream) checkExpectedOfSubject(d *directives, literal string) (*apierr.Error, error) {
 	if !d.hasExpectedSubjSeq {
 		if d.expectedSubject != "" {
 			return apierr.JSStreamExpectedLastSeqPerSubjectInvalid, nil

@@ -20,15 +20,16 @@ import (
 
 // First bytes of the keys that a stream sets. The keys of consumers begin with others.
 const (
-	keyHeader  = 's' // headerFormat, JSON of header
-	keyDedupe  = 'd' // + id → uvarint sequence, varint time
-	keyLastID  = 'l' // id of the last message stored, if it had one
-	keyExpiry  = 't' // + expiry (unix ns, 8 bytes big endian) + sequence (8 bytes) → nothing
-	keyForever = 'v' // + sequence (8 bytes): the message never expires
-	keyOrigin  = 'o' // + origin → uvarint sequence up to which it was copied
-	keyPlan    = 'a' // + time at which a schedule is due (unix ns, 8 bytes) + sequence of its message (8 bytes) → nothing
-	keyDue     = 'b' // + sequence of a message that holds a schedule (8 bytes) → when it is due (8 bytes)
-	keyZoned   = 'z' // + sequence of such a message (8 bytes) → varint time after which it is due next, zone, 0, pattern
+	keyHeader    = 's' // headerFormat, JSON of header
+	keyDedupe    = 'd' // + id → uvarint sequence, varint time
+	keyLastID    = 'l' // id of the last message stored, if it had one
+	keyExpiry    = 't' // + expiry (unix ns, 8 bytes big endian) + sequence (8 bytes) → nothing
+	keyForever   = 'v' // + sequence (8 bytes): the message never expires
+	keyOrigin    = 'o' // + origin → uvarint sequence up to which it was copied
+	keyPlan      = 'a' // + time at which a schedule is due (unix ns, 8 bytes) + sequence of its message (8 bytes) → nothing
+	keyDue       = 'b' // + sequence of a message that holds a schedule (8 bytes) → when it is due (8 bytes)
+	keyZoned     = 'z' // + sequence of such a message (8 bytes) → varint time after which it is due next, zone, 0, pattern
+	keyFastBatch = 'f' // + id → uvarint last sequence, uvarint stream sequence, varint time
 )
 
 const headerFormat = 1
@@ -42,6 +43,7 @@ type Stream struct {
 
 	dedupe  dedupeIDs
 	origins origins
+	fast    fastBatches
 	// lastMsgID is the message id of the last message stored, "" when it had none.
 	lastMsgID      string
 	lastMsgIDDirty bool
@@ -82,6 +84,9 @@ type header struct {
 func Open(store Store) (s *Stream, ok bool, err error) {
 	s = &Stream{store: store, dedupe: dedupeIDs{seqs: map[string]uint64{}}, zoned: map[uint64]*Zoned{}}
 	if err := s.origins.load(store); err != nil {
+		return nil, false, err
+	}
+	if err := s.fast.load(store); err != nil {
 		return nil, false, err
 	}
 	value, ok, err := store.Get([]byte{keyHeader})
@@ -167,6 +172,9 @@ func (s *Stream) Update(cfg api.StreamConfig, now int64) error {
 	if err := s.saveHeader(); err != nil {
 		return err
 	}
+	if !cfg.AllowBatched {
+		s.fast.dropAll()
+	}
 	if cfg.Duplicates == 0 {
 		if err := s.forgetAllDedupeIDs(); err != nil {
 			return err
@@ -185,6 +193,9 @@ func (s *Stream) Update(cfg api.StreamConfig, now int64) error {
 // Flush writes what changes with nearly every message. It is due at the end of an entry.
 func (s *Stream) Flush() error {
 	if err := s.origins.flush(s.store); err != nil {
+		return err
+	}
+	if err := s.fast.flush(s.store); err != nil {
 		return err
 	}
 	if !s.lastMsgIDDirty {
@@ -213,6 +224,7 @@ func (s *Stream) Hash() uint64 {
 		s.valueBuf = appendUint64(appendUint64(append(s.valueBuf[:0], e.id...), uint64(e.time)), s.dedupe.seqs[e.id])
 		h.Write(s.valueBuf)
 	}
+	s.fast.hash(h)
 	return h.Sum64()
 }
 
