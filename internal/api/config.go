@@ -23,7 +23,6 @@ type StreamConfig struct {
 	Storage                Storage              `json:"storage"`
 	Replicas               int                  `json:"num_replicas"`
 	NoAck                  bool                 `json:"no_ack,omitempty"`
-	Template               string               `json:"template_owner,omitempty"`
 	Duplicates             time.Duration        `json:"duplicate_window,omitempty"`
 	Placement              *Placement           `json:"placement,omitempty"`
 	Mirror                 *StreamSource        `json:"mirror,omitempty"`

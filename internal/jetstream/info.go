@@ -23,7 +23,7 @@ func (s *Stream) Info() *api.StreamInfo {
 	s.View(func(m *machine.Machine) {
 		st := m.Stream()
 		info.Config, info.Created = *st.Config(), st.Created()
-		info.State.Consumers = m.NumConsumers()
+		info.State.Consumers = m.NumListed()
 	})
 	consumers := info.State.Consumers
 	info.State = streamState(s.store.Reader().State())

@@ -88,8 +88,15 @@ func checkStreamEnums(c *api.StreamConfig) *apierr.Error {
 		oneOf(c.Retention, api.LimitsRetention, api.InterestRetention, api.WorkQueueRetention),
 		oneOf(c.Discard, api.DiscardOld, api.DiscardNew),
 		oneOf(c.Storage, api.FileStorage, api.MemoryStorage),
-		oneOf(c.Compression, api.NoCompression, api.S2Compression),
+		checkCompression(c.Compression),
 	)
+}
+
+func checkCompression(c api.Compression) *apierr.Error {
+	if oneOf(c, api.NoCompression, api.S2Compression) != nil {
+		return apierr.JSInvalidJSONErr("unknown compression algorithm")
+	}
+	return nil
 }
 
 func checkConsumerEnums(c *api.ConsumerConfig) *apierr.Error {

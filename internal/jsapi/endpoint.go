@@ -1,6 +1,7 @@
 package jsapi
 
 import (
+	"strconv"
 	"strings"
 
 	"weir/internal/account"
@@ -196,14 +197,8 @@ func levelTooHigh(r *jetstream.Request) bool {
 	if !ok {
 		return false
 	}
-	level := 0
-	for _, d := range v {
-		if d < '0' || d > '9' || level > jetstream.APILevel {
-			return true
-		}
-		level = level*10 + int(d-'0')
-	}
-	return len(v) == 0 || level > jetstream.APILevel
+	level, err := strconv.Atoi(string(v))
+	return len(v) > 0 && (err != nil || level > jetstream.APILevel)
 }
 
 // authorise is the error of a request that the account may not make.

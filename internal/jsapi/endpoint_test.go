@@ -88,7 +88,7 @@ func TestParseHot(t *testing.T) {
 }
 
 func TestLevelTooHigh(t *testing.T) {
-	for level, want := range map[string]bool{"0": false, "5": false, "6": true, "05": false, "x": true, "99999999999999999999": true, "-1": true} {
+	for level, want := range map[string]bool{"0": false, "5": false, "6": true, "05": false, "x": true, "99999999999999999999": true, "-1": false, "": false} {
 		r := &jetstream.Request{Header: wire.HeaderBlock("Nats-Required-Api-Level", level)}
 		if levelTooHigh(r) != want {
 			t.Errorf("level %q: %t", level, !want)

@@ -22,11 +22,8 @@ func originNames(cfg *api.StreamConfig) []string {
 }
 
 // checkOrigins refuses a stream that would copy from itself, or from an origin and from what copies that one. The order
-// counts: an origin is judged by those named before it. Counters can not add up those of origins yet.
+// counts: an origin is judged by those named before it.
 func (c *call) checkOrigins(cfg *api.StreamConfig) *apierr.Error {
-	if cfg.AllowMsgCounter && len(cfg.Sources) > 0 {
-		return apierr.JSStreamInvalidConfigF("sources of message counters are not supported yet")
-	}
 	named := map[string]bool{cfg.Name: true}
 	for _, origin := range originNames(cfg) {
 		cycle := false
@@ -36,6 +33,22 @@ func (c *call) checkOrigins(cfg *api.StreamConfig) *apierr.Error {
 		}
 		named[origin] = true
 	}
+	return nil
+}
+
+// followOrigin has a mirror answer direct gets for its origin if the origin has them.
+func (c *call) followOrigin(cfg *api.StreamConfig, pedantic bool) *apierr.Error {
+	if cfg.Mirror == nil || cfg.Mirror.External != nil {
+		return nil
+	}
+	origin := c.assignment(c.Account, cfg.Mirror.Name)
+	if origin == nil || origin.Config == nil || origin.Config.AllowDirect == cfg.MirrorDirect {
+		return nil
+	}
+	if pedantic {
+		return apierr.JSPedanticErrF("origin stream has direct get set, mirror has it disabled")
+	}
+	cfg.MirrorDirect = origin.Config.AllowDirect
 	return nil
 }
 

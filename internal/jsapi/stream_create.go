@@ -3,7 +3,6 @@ package jsapi
 import (
 	"context"
 	"encoding/json"
-	"slices"
 	"time"
 
 	"weir/internal/account"
@@ -28,6 +27,9 @@ func (c *call) streamCreate() {
 		return
 	}
 	cfg, err := c.decodeStream(func(cfg api.StreamConfig, pedantic bool) (api.StreamConfig, *apierr.Error) {
+		if err := c.followOrigin(&cfg, pedantic); err != nil {
+			return cfg, err
+		}
 		return stream.Check(cfg, streamLimits(c.acc, cfg.Storage), pedantic)
 	})
 	if err == nil && cfg.Replicas > 1 && c.svc.cfg.Cluster == "" {
@@ -112,12 +114,6 @@ func (c *call) placed(cfg *api.StreamConfig, raw json.RawMessage) (cmd *meta.Str
 		cmd = &meta.StreamCreate{
 			Account: c.Account, Config: raw, RaftName: newRaftName(cfg), Cluster: cluster,
 			Nodes: nodes, Preferred: preferred, Request: c.origin(), Limits: metaLimits(c.acc),
-		}
-		if cfg.Placement == nil {
-			return
-		}
-		if n := p.State.Node(cfg.Placement.Preferred); n != nil && slices.Contains(nodes, n.ID) {
-			cmd.Preferred = n.ID
 		}
 	})
 	if !planned {

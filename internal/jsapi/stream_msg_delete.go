@@ -10,7 +10,7 @@ import (
 // leader.
 func (c *call) streamMsgDelete() {
 	var req api.StreamMsgDeleteRequest
-	if len(c.Body) == 0 {
+	if isEmpty(c.Body) {
 		c.fail(apierr.JSBadRequestErr)
 		return
 	}

@@ -4,7 +4,6 @@ import (
 	"weir/internal/api"
 	"weir/internal/apierr"
 	"weir/internal/machine"
-	"weir/internal/subject"
 )
 
 // streamPurge answers $JS.API.STREAM.PURGE.<stream> on the stream's leader. It
@@ -13,7 +12,7 @@ import (
 func (c *call) streamPurge() {
 	var req api.StreamPurgeRequest
 	err := decodeOptional(c.Body, &req)
-	if err == nil && (req.Sequence > 0 && req.Keep > 0 || req.Subject != "" && !subject.Valid(req.Subject)) {
+	if err == nil && req.Sequence > 0 && req.Keep > 0 {
 		err = apierr.JSBadRequestErr
 	}
 	if err != nil {

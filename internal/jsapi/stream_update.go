@@ -50,6 +50,9 @@ func (c *call) plannedUpdate() (*meta.StreamUpdate, *apierr.Error) {
 		if have == nil {
 			return cfg, apierr.JSStreamNotFoundErr
 		}
+		if err := c.followOrigin(&cfg, pedantic); err != nil {
+			return cfg, err
+		}
 		return stream.CheckUpdate(have.Config, cfg, streamLimits(c.acc, cfg.Storage), pedantic)
 	})
 	if err == nil && cfg.Replicas > 1 && c.svc.cfg.Cluster == "" {

@@ -124,6 +124,9 @@ func (m *Machine) linkFilters(c *consumer.Consumer) {
 	if counts(&c.Config) {
 		m.counted++
 	}
+	if c.Config.Direct {
+		m.direct++
+	}
 	for _, pattern := range filterPatterns(c) {
 		m.index.Insert(pattern, "", c)
 	}
@@ -138,6 +141,9 @@ func (m *Machine) unlink(c *consumer.Consumer) {
 func (m *Machine) unlinkFilters(c *consumer.Consumer) {
 	if counts(&c.Config) {
 		m.counted--
+	}
+	if c.Config.Direct {
+		m.direct--
 	}
 	for _, pattern := range filterPatterns(c) {
 		m.index.Remove(pattern, "", c)

@@ -32,6 +32,7 @@ type Machine struct {
 	index   subject.Index[*consumer.Consumer]
 	spans   *consumer.Spans
 	counted int // consumers that count for max_consumers
+	direct  int // consumers that mirrors and sources made
 	// touched has the consumers that Flush has to be called for, some perhaps twice.
 	touched []*consumer.Consumer
 
@@ -75,6 +76,9 @@ func (m *Machine) ConsumerByID(id uint64) *consumer.Consumer { return m.byID[id]
 
 // NumConsumers counts the consumers.
 func (m *Machine) NumConsumers() int { return len(m.byID) }
+
+// NumListed counts the consumers but those that mirrors and sources made.
+func (m *Machine) NumListed() int { return len(m.byID) - m.direct }
 
 // Consumers visits all consumers, in no order.
 func (m *Machine) Consumers() iter.Seq[*consumer.Consumer] { return maps.Values(m.byID) }

@@ -308,7 +308,7 @@ func (w *world) pause(d *datadriven.TestData) string {
 func message(d *datadriven.TestData) (header, body []byte) {
 	head, text, _ := strings.Cut(d.Input+"\n", "\n\n")
 	for line := range strings.Lines(head) {
-		if strings.Contains(line, ": ") {
+		if strings.Contains(line, ": ") || strings.HasSuffix(line, ":\n") {
 			header = append(header, strings.TrimSpace(line)+"\r\n"...)
 		}
 	}

@@ -18,7 +18,7 @@ type batchCheck struct {
 // against the stream as it was before the batch. stored is filled for each message that is kept, then each is told the sequence
 // that its subject had before. Seq of the result is that of the last message.
 //
-// The checks of each message run in this order: headers that no batch may have, sealed, counter headers, size, expected stream,
+// The checks of each message run in this order: headers that no batch may have, sealed, size, counter headers, expected stream,
 // source header, schedule, TTL, duplicate, expected last sequence, that of the subject, rollup, limits with discard new.
 func (s *Stream) PublishBatch(now int64, pubs []Pub, stored *msg.Message, each func(previous uint64)) (Published, error) {
 	if !s.cfg.AllowAtomic {
@@ -59,7 +59,7 @@ func (s *Stream) storeOfBatch(m *msg.Message) (Published, error) {
 		}
 	}
 	if s.cfg.AllowMsgCounter {
-		_, e, err := s.count(d.incr, m)
+		_, e, err := s.count(d, m)
 		if err != nil {
 			return Published{}, err
 		}
@@ -84,7 +84,7 @@ func (s *Stream) prepare(now int64, p *Pub, stored *msg.Message) {
 // checkInBatch checks the next message of a batch, whose headers were read into the stream's directives, and counts it in.
 func (s *Stream) checkInBatch(b *batchCheck, m *msg.Message) (*apierr.Error, error) {
 	d := &s.directives
-	if d.hasExpectedMsgID {
+	if d.expectedMsgID != "" {
 		return apierr.JSAtomicPublishUnsupportedHeaderBatchErr(headerExpectedMsgID), nil
 	}
 	if e := s.checkMessage(d, m); e != nil {
@@ -117,7 +117,7 @@ func (s *Stream) checkInBatch(b *batchCheck, m *msg.Message) (*apierr.Error, err
 	}
 	if s.cfg.AllowMsgCounter && b.subjects[m.Subject] == 0 {
 		changed := *m
-		if _, e, err := s.count(d.incr, &changed); e != nil || err != nil {
+		if _, e, err := s.count(d, &changed); e != nil || err != nil {
 			return e, err
 		}
 	}

@@ -53,6 +53,9 @@ func Check(cfg api.StreamConfig, limits Limits, pedantic bool) (api.StreamConfig
 	if cfg.Sealed {
 		return cfg, apierr.JSStreamInvalidConfigF("stream configuration for create can not be sealed")
 	}
+	if cfg.MirrorDirect && cfg.Mirror == nil {
+		return cfg, invalid("stream has no mirror but does have mirror direct")
+	}
 	return check(cfg, limits, pedantic)
 }
 
@@ -118,6 +121,11 @@ func setDefaults(c *api.StreamConfig, pedantic bool) *apierr.Error {
 	orDefault(&c.Storage, api.FileStorage)
 	orDefault(&c.Compression, api.NoCompression)
 	orDefault(&c.Replicas, 1)
+	if pedantic {
+		if e := checkUnlimited(c); e != nil {
+			return e
+		}
+	}
 	unlimited(&c.MaxMsgs)
 	unlimited(&c.MaxBytes)
 	unlimited(&c.MaxMsgsPer)
@@ -156,8 +164,10 @@ func setDefaults(c *api.StreamConfig, pedantic bool) *apierr.Error {
 }
 
 func setMarkerDefaults(c *api.StreamConfig, pedantic bool) *apierr.Error {
-	if c.SubjectDeleteMarkerTTL > 0 && c.Mirror == nil {
+	if c.SubjectDeleteMarkerTTL > 0 {
 		switch {
+		case c.SubjectDeleteMarkerTTL < minMarkerTTL: // refused by checkTimes
+		case !pedantic && c.Mirror != nil: // so is that
 		case !pedantic:
 			c.AllowMsgTTL, c.AllowRollup, c.DenyPurge = true, true, false
 		case !c.AllowMsgTTL:
@@ -191,6 +201,22 @@ func unlimited[T int | int32 | int64](field *T) {
 	if *field <= 0 {
 		*field = -1
 	}
+}
+
+// checkUnlimited refuses numbers that mean no limit and are not the one that stands for it.
+func checkUnlimited(c *api.StreamConfig) *apierr.Error {
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"max_msgs", c.MaxMsgs}, {"max_bytes", c.MaxBytes}, {"max_msgs_per_subject", c.MaxMsgsPer},
+		{"max_msg_size", int64(c.MaxMsgSize)}, {"max_consumers", int64(c.MaxConsumers)},
+	} {
+		if f.value < -1 {
+			return apierr.JSPedanticErrF(f.name + " must be set to -1")
+		}
+	}
+	return nil
 }
 
 func (l Limits) check(c *api.StreamConfig) *apierr.Error {
@@ -250,8 +276,8 @@ func checkFeatures(c *api.StreamConfig) *apierr.Error {
 		return invalid("async persist mode is only supported on file storage")
 	case async && c.Replicas > 1:
 		return invalid("async persist mode is not supported on replicated streams")
-	case c.MirrorDirect && c.Mirror == nil:
-		return invalid("stream has no mirror but does have mirror direct")
+	case c.Placement != nil && c.Placement.Preferred != "":
+		return invalid("preferred server not permitted in placement")
 	}
 	return nil
 }
@@ -316,13 +342,13 @@ func checkRePublish(c *api.StreamConfig) *apierr.Error {
 		return nil
 	}
 	if r.Destination != "" {
-		if _, err := subject.NewTransform(r.Source, r.Destination); err != nil {
-			return invalid("stream configuration for republish with transform from '%s' to '%s' not valid", r.Source, r.Destination)
-		}
 		for _, s := range c.Subjects {
 			if subject.Overlap(s, r.Destination) {
 				return invalid("stream configuration for republish destination forms a cycle")
 			}
+		}
+		if _, err := subject.NewTransform(r.Source, r.Destination); err != nil {
+			return invalid("stream configuration for republish with transform from '%s' to '%s' not valid", r.Source, r.Destination)
 		}
 	}
 	return nil

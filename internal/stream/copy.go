@@ -94,7 +94,10 @@ func (s *Stream) copyToMirror(c *Copied, stored *msg.Message) (Published, error)
 
 // forCopy takes away what a message asked of the stream that it was published to.
 func (d *directives) forCopy(cfg *api.StreamConfig) {
-	kept := directives{msgID: d.msgID, incr: d.incr}
+	kept := directives{msgID: d.msgID, copied: true}
+	if cfg.AllowMsgCounter {
+		kept.incr = d.incr
+	}
 	if ttl, ok := parseTTL(d.ttl); ok && ttl != 0 && cfg.AllowMsgTTL {
 		kept.ttl = d.ttl
 	}

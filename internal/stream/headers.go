@@ -2,9 +2,11 @@ package stream
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -25,6 +27,7 @@ const (
 	headerIncr               = "Nats-Incr"
 	headerStreamSource       = "Nats-Stream-Source"
 	headerBatchID            = "Nats-Batch-Id"
+	headerCounterSources     = "Nats-Counter-Sources"
 
 	expectedPrefix = "Nats-Expected-"
 )
@@ -45,23 +48,22 @@ const neverExpires = time.Duration(-1)
 // directives are what a message's headers ask of the stream. The strings point into the header block; nil slices and empty
 // strings mean that the header is absent, except where a has… field says so.
 type directives struct {
-	msgID               string
-	expectedStream      string
-	expectedMsgID       string
-	expectedSubject     string
-	rollup              string
-	ttl                 string
-	incr                string
-	streamSource        string
-	expectedLastSeq     uint64
-	expectedSubjectSeq  uint64
-	hasExpectedLastSeq  bool
-	hasExpectedSubjSeq  bool
-	hasExpectedMsgID    bool
-	badExpectedLastSeq  bool // not a number
-	badExpectedSubjSeq  bool // not a number
-	hasBatchHeaders     bool
-	hasStreamSourceInfo bool
+	msgID              string
+	expectedStream     string
+	expectedMsgID      string
+	expectedSubject    string
+	rollup             string
+	ttl                string
+	incr               string
+	streamSource       string
+	expectedLastSeq    uint64
+	expectedSubjectSeq uint64
+	hasExpectedLastSeq bool
+	hasExpectedSubjSeq bool
+	badExpectedLastSeq bool // not a number
+	badExpectedSubjSeq bool // not a number
+	hasBatchHeaders    bool
+	copied             bool // from an origin
 
 	schedule scheduling
 }
@@ -96,29 +98,26 @@ func (d *directives) set(name, value string) {
 	case headerExpectedStream:
 		setOnce(&d.expectedStream, value)
 	case headerExpectedMsgID:
-		if !d.hasExpectedMsgID {
-			d.hasExpectedMsgID, d.expectedMsgID = true, value
-		}
+		setOnce(&d.expectedMsgID, value)
 	case headerExpectedSubject:
 		setOnce(&d.expectedSubject, value)
 	case headerExpectedLastSeq:
-		if !d.hasExpectedLastSeq {
+		if !d.hasExpectedLastSeq && value != "" {
 			d.hasExpectedLastSeq = true
 			d.expectedLastSeq, d.badExpectedLastSeq = number(value)
 		}
 	case headerExpectedSubjectSeq:
-		if !d.hasExpectedSubjSeq {
+		if !d.hasExpectedSubjSeq && value != "" {
 			d.hasExpectedSubjSeq = true
 			d.expectedSubjectSeq, d.badExpectedSubjSeq = number(value)
 		}
 	case headerRollup:
-		setOnce(&d.rollup, value)
+		setOnce(&d.rollup, strings.ToLower(value))
 	case headerTTL:
 		setOnce(&d.ttl, value)
 	case headerIncr:
 		setOnce(&d.incr, value)
 	case headerStreamSource:
-		d.hasStreamSourceInfo = true
 		setOnce(&d.streamSource, value)
 	case headerBatchID:
 		d.hasBatchHeaders = d.hasBatchHeaders || value != ""
@@ -129,7 +128,7 @@ func (d *directives) set(name, value string) {
 
 // expects tells whether there is any Nats-Expected-… header.
 func (d *directives) expects() bool {
-	return d.expectedStream != "" || d.hasExpectedMsgID || d.expectedSubject != "" || d.hasExpectedLastSeq || d.hasExpectedSubjSeq
+	return d.expectedStream != "" || d.expectedMsgID != "" || d.expectedSubject != "" || d.hasExpectedLastSeq || d.hasExpectedSubjSeq
 }
 
 func setOnce(field *string, value string) {
@@ -145,22 +144,30 @@ func number(value string) (n uint64, bad bool) {
 
 // parseTTL reads seconds, a Go duration, or "never". The least is a second; what is beyond the range of a duration is its end.
 func parseTTL(value string) (ttl time.Duration, ok bool) {
-	if value == "never" {
+	if strings.EqualFold(value, "never") {
 		return neverExpires, true
 	}
 	if d, err := time.ParseDuration(value); err == nil {
 		return d, d >= time.Second
 	}
-	seconds, err := strconv.ParseInt(value, 10, 64)
-	if err != nil || seconds < 1 {
+	seconds, err := strconv.ParseUint(value, 10, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) || seconds < 1 {
 		return 0, false
 	}
-	return time.Duration(min(seconds, int64(math.MaxInt64/time.Second))) * time.Second, true
+	return time.Duration(min(seconds, uint64(math.MaxInt64/time.Second))) * time.Second, true
 }
 
 // appendHeader is a copy of a block with one more header at its end.
 func appendHeader(block []byte, name, value string) []byte {
 	return slices.Concat(block[:len(block)-len(crlf)], []byte(name+": "+value), crlf, crlf)
+}
+
+// setHeader is a copy of a block in which a header has one value.
+func setHeader(block []byte, name, value string) []byte {
+	if bytes.Contains(block, []byte("\r\n"+name+":")) {
+		return withHeader(block, name, value)
+	}
+	return appendHeader(block, name, value)
 }
 
 // withHeader is a copy of a block in which a header that it has stands with another value.

@@ -42,7 +42,7 @@ type Published struct {
 // Publish stores one message taken at now (unix ns), or says why not. stored is filled for a message that was stored and
 // shares memory with p. The error is the store's.
 //
-// The checks run in this order: sealed, counter headers, size, batch headers, expected stream, source header, schedule, TTL, expected
+// The checks run in this order: sealed, size, counter and batch headers, expected stream, source header, schedule, TTL, expected
 // last sequence, that of the subject, duplicate, expected last id, rollup, limits with discard new.
 func (s *Stream) Publish(now int64, p *Pub, stored *msg.Message) (Published, error) {
 	return s.publish(now, p, stored, alone)
@@ -94,7 +94,7 @@ func (s *Stream) publish(now int64, p *Pub, stored *msg.Message, how manner) (Pu
 	}
 	var counter string
 	if s.cfg.AllowMsgCounter {
-		value, e, err := s.count(d.incr, stored)
+		value, e, err := s.count(d, stored)
 		if e != nil || err != nil {
 			return Published{Err: e}, err
 		}
@@ -184,14 +184,14 @@ func (s *Stream) checkMessage(d *directives, m *msg.Message) *apierr.Error {
 	if !storable(m.Subject) {
 		return apierr.JSBadRequestErr
 	}
+	if s.cfg.MaxMsgSize >= 0 && len(m.Header)+len(m.Data) > int(s.cfg.MaxMsgSize) {
+		return apierr.JSStreamMessageExceedsMaximumErr
+	}
 	withHeader := len(m.Header) > 0
 	if withHeader || s.cfg.AllowMsgCounter {
 		if e := s.checkKind(d, m); e != nil {
 			return e
 		}
-	}
-	if s.cfg.MaxMsgSize >= 0 && len(m.Header)+len(m.Data) > int(s.cfg.MaxMsgSize) {
-		return apierr.JSStreamMessageExceedsMaximumErr
 	}
 	if !withHeader {
 		return nil
@@ -203,7 +203,7 @@ func (s *Stream) checkMessage(d *directives, m *msg.Message) *apierr.Error {
 		return apierr.JSAtomicPublishDisabledErr
 	case d.expectedStream != "" && d.expectedStream != s.cfg.Name:
 		return apierr.JSStreamNotMatchErr
-	case d.hasStreamSourceInfo:
+	case d.streamSource != "":
 		return apierr.JSMessageSourceHdrNotAllowedErr
 	}
 	return nil
@@ -213,11 +213,11 @@ func (s *Stream) checkTTL(d *directives) *apierr.Error {
 	if d.ttl == "" {
 		return nil
 	}
-	if !s.cfg.AllowMsgTTL {
-		return apierr.JSMessageTTLDisabledErr
-	}
 	if _, ok := parseTTL(d.ttl); !ok {
 		return apierr.JSMessageTTLInvalidErr
+	}
+	if !s.cfg.AllowMsgTTL {
+		return apierr.JSMessageTTLDisabledErr
 	}
 	return nil
 }
@@ -238,7 +238,7 @@ func (s *Stream) checkKind(d *directives, m *msg.Message) *apierr.Error {
 		return apierr.JSMessageTTLDisabledErr
 	case d.incr == "":
 		return apierr.JSMessageIncrMissingErr
-	case len(m.Data) > 0:
+	case len(m.Data) > 0 && !d.copied:
 		return apierr.JSMessageIncrPayloadErr
 	case d.expects() || d.rollup != "" || !validIncrement(d.incr):
 		return apierr.JSMessageIncrInvalidErr
@@ -248,7 +248,7 @@ func (s *Stream) checkKind(d *directives, m *msg.Message) *apierr.Error {
 
 // checkAfterDuplicate checks what a repeated message is not checked for.
 func (s *Stream) checkAfterDuplicate(d *directives) *apierr.Error {
-	if d.hasExpectedMsgID && d.expectedMsgID != s.lastMsgID {
+	if d.expectedMsgID != "" && d.expectedMsgID != s.lastMsgID {
 		return apierr.JSStreamWrongLastMsgIDErrF(s.lastMsgID)
 	}
 	return s.checkRollup(d)

@@ -3,6 +3,7 @@ package stream
 import (
 	"fmt"
 
+	"weir/internal/api"
 	"weir/internal/apierr"
 	"weir/internal/msg"
 	"weir/internal/subject"
@@ -106,11 +107,13 @@ func (s *Stream) DeleteMsg(seq uint64, noErase bool) (*apierr.Error, error) {
 	if s.cfg.DenyDelete {
 		return apierr.JSStreamMsgDeleteFailedF("message delete not permitted"), nil
 	}
-	switch {
-	case seq == 0:
-		return apierr.JSStreamMsgDeleteFailedF("no message found"), nil
-	case seq > s.store.State().LastSeq:
-		return apierr.JSStreamMsgDeleteFailedF("stream store EOF"), nil
+	if s.cfg.Storage != api.MemoryStorage {
+		switch state := s.store.State(); {
+		case seq < max(state.FirstSeq, 1):
+			return apierr.JSStreamMsgDeleteFailedF("no message found"), nil
+		case seq > state.LastSeq:
+			return apierr.JSStreamMsgDeleteFailedF("stream store EOF"), nil
+		}
 	}
 	ok, err := s.remove(seq, !noErase)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 var (
 	ErrBadSubject      = errors.New("invalid subject")
 	errDestination     = errors.New("invalid mapping destination")
+	errBadToken        = fmt.Errorf("%w: invalid transform", errDestination)
 	errUnknownFunction = fmt.Errorf("%w: unknown function", errDestination)
 	errIndexRange      = fmt.Errorf("%w: wildcard index out of range", errDestination)
 	errFewArguments    = fmt.Errorf("%w: not enough arguments passed to the function", errDestination)
@@ -118,7 +119,9 @@ func (t *Transform) compile(token string, last bool) (step, error) {
 		return restStep, nil
 	case strings.HasPrefix(token, "{{") && strings.HasSuffix(token, "}}"):
 		return t.compileFunction(token)
-	case !validToken(token) || token == "*" || token == ">":
+	case !validToken(token):
+		return nil, errBadToken
+	case token == "*" || token == ">":
 		return nil, ErrBadSubject
 	case token[0] == '$':
 		if i, err := strconv.Atoi(token[1:]); err == nil {
