@@ -33,8 +33,8 @@ func (s *Store) Commit(applied uint64) error {
 		return s.err
 	}
 	s.db.tables.trim()
-	if s.wasteful {
-		s.wasteful = false
+	if s.newlyDead >= s.db.opts.SegmentSize/8 {
+		s.newlyDead = 0
 		s.db.janitor.rewrite(s)
 	}
 	return nil
@@ -142,7 +142,7 @@ func (s *Store) kill(b *pebble.Batch, v victim) error {
 	t.kill(pos)
 	g.dead++
 	g.deadBytes += int64(t.size(pos))
-	s.wasteful = s.wasteful || g != s.tail && g.mostlyDead()
+	s.newlyDead += int64(t.size(pos))
 	if v.erase {
 		x := erasure{key: s.file(g), seq: v.seq, time: v.time, off: int64(t.offs[pos]), size: t.size(pos)}
 		if err := b.Set(x.dbKey(), x.encode(), nil); err != nil {

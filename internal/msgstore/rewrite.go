@@ -2,6 +2,7 @@ package msgstore
 
 import (
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -9,8 +10,8 @@ import (
 	"weir/internal/base"
 )
 
-// janitor gives space back in the background: it rewrites segments that are
-// mostly dead and makes a checkpoint when much is waiting to be unlinked. One
+// janitor gives space back in the background: it rewrites segments with many
+// dead records and makes a checkpoint when much is waiting to be unlinked. One
 // goroutine per DB; stop ends it.
 type janitor struct {
 	db   *DB
@@ -93,9 +94,8 @@ func (j *janitor) clean(s *Store) {
 	}
 }
 
-// rewriteSome copies the live records of some neighbouring segments, of which
-// one at least is mostly dead, into a new one and puts it in their place. more
-// tells whether there may be more to do.
+// rewriteSome copies the live records of some neighbouring segments into a new one
+// and puts it in their place. more tells whether there may be more to do.
 func (s *Store) rewriteSome() (more bool, err error) {
 	if s.closed.Load() {
 		return false, ErrClosed
@@ -113,28 +113,45 @@ func (s *Store) rewriteSome() (more bool, err error) {
 	return true, s.replace(number, run, fresh)
 }
 
-// rewritable picks neighbouring segments to be rewritten into one. The tail is
-// left alone, and so is what an uncommitted change has touched.
+// Rewriting begins when the dead records of a store take more than one part in
+// wasteParts of what its live ones do, and takes the segment with the largest dead
+// share: so what is copied is little for the space that comes back. Segments with
+// less than minDeadShare are left alone.
+const (
+	wasteParts   = 6
+	minDeadShare = 0.1
+)
+
+// rewritable picks neighbouring segments to be rewritten into one; none if there is
+// little to be gained. The tail is left alone, and so is what an uncommitted change
+// has touched.
 func (s *Store) rewritable() []*segment {
-	for i := 0; i < len(s.segs)-1; i++ {
-		if s.segs[i].dirty || !s.segs[i].mostlyDead() {
-			continue
+	var live, dead int64
+	worst := -1
+	for i, g := range s.segs[:max(len(s.segs)-1, 0)] {
+		live += g.liveBytes()
+		dead += g.deadBytes
+		if !g.dirty && g.deadShare() >= minDeadShare && (worst < 0 || g.deadShare() > s.segs[worst].deadShare()) {
+			worst = i
 		}
-		first, end, bytes := i, i+1, s.segs[i].liveBytes()
-		joins := func(g *segment) bool {
-			return !g.dirty && bytes+g.liveBytes() <= s.db.opts.SegmentSize/2 && s.segs[i].last-g.base < 1<<31
-		}
-		for first > 0 && joins(s.segs[first-1]) {
-			first--
-			bytes += s.segs[first].liveBytes()
-		}
-		for end < len(s.segs)-1 && joins(s.segs[end]) && s.segs[end].last-s.segs[first].base < 1<<32-1 {
-			bytes += s.segs[end].liveBytes()
-			end++
-		}
-		return append([]*segment{}, s.segs[first:end]...)
 	}
-	return nil
+	if worst < 0 || dead*wasteParts <= live {
+		return nil
+	}
+	first, end, bytes := worst, worst+1, s.segs[worst].liveBytes()
+	joins := func(g *segment) bool {
+		return !g.dirty && bytes+g.liveBytes() <= s.db.opts.SegmentSize &&
+			(g.deadShare() >= minDeadShare || g.liveBytes() <= s.db.opts.SegmentSize/4)
+	}
+	for first > 0 && joins(s.segs[first-1]) && s.segs[end-1].last-s.segs[first-1].base < 1<<31 {
+		first--
+		bytes += s.segs[first].liveBytes()
+	}
+	for end < len(s.segs)-1 && joins(s.segs[end]) && s.segs[end].last-s.segs[first].base < 1<<31 {
+		bytes += s.segs[end].liveBytes()
+		end++
+	}
+	return slices.Clone(s.segs[first:end])
 }
 
 // copyLive writes a segment file with the records of the run that are live now.

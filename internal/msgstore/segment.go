@@ -44,8 +44,8 @@ func (g *segment) live() int { return g.count - g.dead }
 
 func (g *segment) liveBytes() int64 { return g.size - segmentHead - g.deadBytes }
 
-// mostlyDead tells whether the segment is worth being rewritten.
-func (g *segment) mostlyDead() bool { return g.deadBytes > g.liveBytes() }
+// deadShare is the part of the records' bytes that is dead.
+func (g *segment) deadShare() float64 { return float64(g.deadBytes) / float64(g.size-segmentHead) }
 
 func (g *segment) encode(dst []byte) []byte {
 	marked := uint64(0)

@@ -66,9 +66,11 @@ type core struct {
 	keys     map[string]keyValue // changes of user keys since the last Commit
 	firstMsg msg.Info            // of cur.state.FirstSeq, if its Seq says so
 	scratch  []byte
-	staged   bool  // being filled by a restore
-	wasteful bool  // a segment has become mostly dead since the last Commit
-	err      error // a Commit failed half-way: the store is of no use
+	// newlyDead is the bytes of records that died since the janitor was last asked
+	// to look.
+	newlyDead int64
+	staged    bool  // being filled by a restore
+	err       error // a Commit failed half-way: the store is of no use
 }
 
 type pendingDelete struct {
@@ -129,6 +131,7 @@ func (s *Store) init(number uint32, m meta) {
 	s.area = s.open
 	s.pending = map[uint64]pendingDelete{}
 	s.keys = map[string]keyValue{}
+	s.newlyDead = s.db.opts.SegmentSize // of an earlier life
 }
 
 // check compares what was persisted in different records.
