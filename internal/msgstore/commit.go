@@ -28,14 +28,26 @@ func (s *Store) Commit(applied uint64) error {
 	s.cur.applied = applied
 	b := s.db.p.NewBatch()
 	defer b.Close()
+	life := s.life
 	if err := s.commit(b); err != nil {
 		s.err = fmt.Errorf("committing store %s at %d: %w", s.id, applied, err)
 		return s.err
 	}
+	if s.life != life {
+		s.lookup.unflushed = s.db.recent.next()
+	}
+	full := s.db.recent.add(s, s.written)
+	clear(s.written)
+	s.written = s.written[:0]
 	s.db.tables.trim()
 	if s.newlyDead >= s.db.opts.SegmentSize/8 {
 		s.newlyDead = 0
 		s.db.janitor.rewrite(s)
+	}
+	if full {
+		if _, err := s.db.flushIndex(); err != nil {
+			return fmt.Errorf("flushing index: %w", err)
+		}
 	}
 	return nil
 }
@@ -84,6 +96,7 @@ func (s *Store) writeReset(b *pebble.Batch) (err error) {
 	})
 	s.touched = slices.DeleteFunc(s.touched, func(g *segment) bool { return g.base < s.reset })
 	s.open, s.reset, s.sealing = s.area, 0, nil
+	s.life++
 	return errors.Join(err, s.lookup.close())
 }
 
@@ -257,6 +270,7 @@ func (s *Store) writeTotal(b *pebble.Batch, e *entry) error {
 		return nil
 	}
 	e.dirty = false
+	s.written = append(s.written, e)
 	key := appendSubjectKey(nil, s.number, kindTotal, e.subject)
 	if e.total.count == 0 {
 		e.total = subjectTotal{}

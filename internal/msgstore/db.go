@@ -79,6 +79,7 @@ type DB struct {
 	garbage      garbage
 	tables       tableBudget
 	janitor      *janitor
+	recent       recent
 }
 
 // catalogEntry is what is known of a store whether or not it is open.
@@ -411,7 +412,7 @@ func (db *DB) flush() error {
 		db.fail(err)
 		return err
 	}
-	done, err := db.p.AsyncFlush()
+	done, err := db.flushIndex()
 	if err != nil {
 		return fmt.Errorf("flushing index: %w", err)
 	}

@@ -47,8 +47,7 @@ func (s *Store) entry(subj string) (*entry, error) {
 	base.Assert(strings.IndexByte(subj, 0) < 0, "subject %q has a zero byte", subj)
 	e := &entry{subject: strings.Clone(subj)}
 	if s.reset == 0 {
-		s.scratch = appendSubjectKey(s.scratch[:0], s.number, kindTotal, subj)
-		total, err := s.lookup.total(s.db, s.scratch, s.number)
+		total, err := s.lookup.total(s, subj)
 		if err != nil {
 			return nil, err
 		}

@@ -37,6 +37,7 @@ type Store struct {
 	// it, but for the background rewriting of segments.
 	mu         sync.RWMutex
 	lookup     lookup
+	life       uint32 // of the index, see totalKey; apply side only
 	closed     atomic.Bool
 	areaLoaded atomic.Bool   // core.open has been rebuilt
 	fileID     atomic.Uint64 // of the newest segment; never lowered while the store is open
@@ -62,6 +63,7 @@ type core struct {
 	bufStart int64     // offset of buf in the file of the tail
 	pending  map[uint64]pendingDelete
 	reset    uint64              // all below was purged since the last Commit; 0: nothing was
+	written  []*entry            // with totals written since the last Commit
 	touched  []*segment          // descriptors to write at the next Commit
 	keys     map[string]keyValue // changes of user keys since the last Commit
 	firstMsg msg.Info            // of cur.state.FirstSeq, if its Seq says so
