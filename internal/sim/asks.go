@@ -20,26 +20,25 @@ type ask struct {
 
 const apiPrefix = "$JS.API."
 
-// asks are what the run needs: the stream, then its consumers. The last of them
-// comes into being in the middle of the run.
+// prepare asks for what the run needs: the stream, then its consumers.
 func (h *history) prepare() {
 	h.asks = append(h.asks, &ask{subject: "STREAM.CREATE." + streamName, body: h.world.streamConfig()})
-	for _, c := range []api.ConsumerConfig{
-		{Durable: "all", AckWait: 3 * time.Second, MaxAckPending: 100},
-		{Durable: "some", AckWait: 2 * time.Second, FilterSubject: "s.1"},
-		{Durable: "thrice", AckWait: 2 * time.Second, FilterSubject: "s.2", MaxDeliver: 3},
-		{Durable: "pushed", AckWait: 3 * time.Second, MaxAckPending: 50, DeliverSubject: "_INBOX.n1.push.pushed"},
-		{Durable: "late", AckWait: 4 * time.Second, FilterSubjects: []string{"s.2", "s.3"}},
-	} {
-		c.AckPolicy, c.DeliverPolicy, c.ReplayPolicy = api.AckExplicit, api.DeliverAll, api.ReplayInstant
+	for _, k := range h.world.drawKinds() {
+		c := &k.config
+		c.Name = k.name
+		if c.Durable = k.name; k.brief {
+			c.Durable = ""
+		}
+		if c.AckPolicy == "" {
+			c.AckPolicy = api.AckExplicit
+		}
+		c.DeliverPolicy, c.ReplayPolicy = api.DeliverAll, api.ReplayInstant
 		a := &ask{
-			subject: "CONSUMER.CREATE." + streamName + "." + c.Durable,
-			body:    api.ConsumerCreateRequest{Stream: streamName, Config: c},
+			subject: "CONSUMER.CREATE." + streamName + "." + k.name,
+			body:    api.ConsumerCreateRequest{Stream: streamName, Config: *c},
 		}
 		h.asks = append(h.asks, a)
-		h.consumers = append(h.consumers, &client{
-			name: c.Durable, config: c, ask: a, seen: map[uint64]int{}, confirmed: map[uint64]time.Time{}, givenUp: map[uint64]bool{},
-		})
+		h.clients = append(h.clients, h.newClient(k, a))
 	}
 }
 

@@ -2,18 +2,14 @@ package sim
 
 import (
 	"fmt"
-	"slices"
 	"sort"
 	"strings"
 
-	"weir/internal/api"
 	"weir/internal/base"
 	"weir/internal/consumer"
 	"weir/internal/jetstream"
 	"weir/internal/machine"
 	"weir/internal/meta"
-	"weir/internal/msg"
-	"weir/internal/subject"
 )
 
 // checker judges the nodes' state. While a run goes on it looks at moments at
@@ -21,10 +17,10 @@ import (
 //
 //   - replicas that have applied the same entries have the same hash, whenever
 //     they get there, in whatever life;
-//   - a consumer's positions never go back as entries are applied.
+//   - a consumer's positions never go back as entries are applied;
+//   - no more deliveries are committed than a consumer may make.
 //
-// What clients hear is judged by history. At the end, finally looks for all that
-// was promised.
+// What clients hear is judged by history, and the end of a run by finally.
 type checker struct {
 	world     *world
 	states    map[stateKey]stateHash
@@ -90,9 +86,21 @@ func (c *checker) lookAt(n *node) {
 		hash.machine = m.Hash()
 		for x := range m.Consumers() {
 			c.position(x.Name, position{applied, x.Delivered, x.AckFloor, where})
+			c.withinLimit(x, where)
 		}
 	})
 	c.compare(stateKey{s.Group().ID(), applied}, hash)
+}
+
+// withinLimit looks for messages of which more deliveries are committed than allowed.
+func (c *checker) withinLimit(x *consumer.Consumer, where string) {
+	limit := x.Config.MaxDeliver
+	x.AscendPending(0, func(p consumer.Pending) bool {
+		if limit > 0 && int(p.Deliveries) > limit {
+			c.world.fail("%s: consumer %s has %d deliveries of message %d, %d are allowed", where, x.Name, p.Deliveries, p.Seq, limit)
+		}
+		return true
+	})
 }
 
 func (c *checker) compare(key stateKey, h stateHash) {
@@ -133,90 +141,6 @@ func (c *checker) monotone(name string, a, b position) {
 // stream is the replica of the stream on this node; nil when there is none.
 func (l *life) stream() *jetstream.Stream { return l.js.Stream(l.account().Name(), streamName) }
 
-// finally judges the end of a run, with everything healed and settled.
-func (c *checker) finally() {
-	h := &c.world.history
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	replicas := 0
-	for _, n := range c.world.nodes {
-		if s := n.life.stream(); s != nil {
-			replicas++
-			c.contents(n, s)
-		}
-	}
-	if replicas != c.world.replicas {
-		c.world.fail("%d nodes have a replica, not %d", replicas, c.world.replicas)
-	}
-	for _, cl := range h.consumers {
-		c.consumed(cl)
-	}
-}
-
-// contents compares what a replica holds with what clients know. The caller
-// holds the history's mu.
-func (c *checker) contents(n *node, s *jetstream.Stream) {
-	h := &c.world.history
-	ids := map[string]uint64{}
-	r := s.Store().Reader()
-	var m msg.Message
-	for from := uint64(1); ; from = m.Seq + 1 {
-		ok, err := r.Next(from, subject.NewFilter(), &m, nil)
-		if base.IsCorrupt(err) && c.world.damaged == n {
-			return // it was noticed, and is not served
-		}
-		if err != nil {
-			c.world.fail("%s: read from %d: %v", n.name, from, err)
-			return
-		}
-		if !ok {
-			break
-		}
-		id := string(m.Data)
-		if before, twice := ids[id]; twice {
-			c.world.fail("%s: message %s is stored at %d and %d", n.name, id, before, m.Seq)
-		}
-		ids[id] = m.Seq
-		h.at(m.Seq, id)
-	}
-	for _, p := range h.published {
-		at, ok := ids[p.id]
-		if ok && c.world.interest && !h.mayStay(p) {
-			c.world.fail("%s: message %s stays at %d, nobody needs it", n.name, p.id, at)
-		}
-		if p.seq != 0 && (ok && at != p.seq || !ok && !c.world.interest) {
-			c.world.fail("%s: message %s was acknowledged at %d, is at %d", n.name, p.id, p.seq, at)
-		}
-	}
-}
-
-// mayStay tells that a message may stay in a stream with interest retention, as a
-// consumer delivered it as often as it may. The caller holds mu.
-func (h *history) mayStay(p *publication) bool {
-	return slices.ContainsFunc(h.consumers, func(cl *client) bool { return cl.givenUp[p.seq] })
-}
-
-// consumed looks for messages that a client never got. A delivery counts from its
-// commit, and may be lost with its runner or its client before it is seen: so with a
-// limit a message may never be, but only if the consumer said that it gave it up. The
-// caller holds the history's mu.
-func (c *checker) consumed(cl *client) {
-	filter := subject.NewFilter(cl.config.Filters()...)
-	missing := 0
-	for _, p := range c.world.history.published {
-		if c.world.interest && p.first.Before(cl.ask.done) {
-			continue
-		}
-		excused := c.world.options.Faults && cl.givenUp[p.seq]
-		if p.seq != 0 && filter.Match(p.subject) && cl.seen[p.seq] == 0 && !excused {
-			missing++
-		}
-	}
-	if missing > 0 {
-		c.world.fail("consumer %s never got %d messages", cl.name, missing)
-	}
-}
-
 // runnersOf says what each node knows of a consumer and its runner.
 func (w *world) runnersOf(consumer string) string {
 	var b strings.Builder
@@ -251,18 +175,5 @@ func (w *world) describe() {
 		st, a := s.Group().Status(), s.Assignment()
 		w.logf("%s: replica %v of voters %v learners %v, leader %v term %d applied %d commit %d; assigned %v, leaving %v, members %v at %d",
 			n.name, s.Replica(), st.Voters, st.Learners, st.Leader, st.Term, st.Applied, st.Committed, a.Replicas, a.Leaving, a.Members, a.MembersIndex)
-	}
-}
-
-// streamConfig is that of the stream of a run.
-func (w *world) streamConfig() api.StreamConfig {
-	retention := api.LimitsRetention
-	if w.interest {
-		retention = api.InterestRetention
-	}
-	return api.StreamConfig{
-		Name: streamName, Subjects: []string{"s.>"}, Retention: retention, Storage: api.FileStorage,
-		Discard: api.DiscardOld, Replicas: w.replicas, MaxMsgs: -1, MaxBytes: -1, MaxMsgsPer: -1, MaxMsgSize: -1,
-		MaxConsumers: -1,
 	}
 }

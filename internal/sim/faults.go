@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"weir/internal/base"
-	"weir/internal/machine"
 	"weir/internal/meta"
 )
 
@@ -216,9 +215,12 @@ func (w *world) unsettled() string {
 }
 
 // undelivered names a consumer that has messages left.
-func (w *world) undelivered(leader *node) (what string) {
+func (w *world) undelivered(leader *node) string {
 	s := leader.life.stream()
-	for _, c := range w.history.consumers {
+	for _, c := range w.history.clients {
+		if c.brief {
+			continue
+		}
 		info := s.ConsumerInfo(c.name)
 		if info == nil {
 			return fmt.Sprintf("consumer %s is gone", c.name)
@@ -228,12 +230,5 @@ func (w *world) undelivered(leader *node) (what string) {
 				c.name, info.NumPending, info.NumAckPending, info.Delivered, info.AckFloor)
 		}
 	}
-	s.View(func(m *machine.Machine) {
-		for _, c := range w.history.consumers {
-			if m.Consumer(c.name) == nil {
-				what = fmt.Sprintf("consumer %s is gone", c.name)
-			}
-		}
-	})
-	return what
+	return ""
 }

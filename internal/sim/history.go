@@ -3,7 +3,6 @@ package sim
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,7 +28,7 @@ type history struct {
 	mu        sync.Mutex
 	published []*publication
 	bySeq     map[uint64]string // the id of what was seen at a sequence, ever
-	consumers []*client
+	clients   []*client
 	pulls     map[string]*pull
 	confirms  map[string]*confirm
 	asks      []*ask
@@ -44,37 +43,6 @@ type publication struct {
 	tries       int
 	again       time.Time // when to try again
 	seq         uint64    // as acknowledged; 0: not yet
-}
-
-// client consumes from one consumer.
-type client struct {
-	name   string
-	config api.ConsumerConfig
-	ask    *ask
-
-	seen      map[uint64]int       // deliveries by sequence
-	confirmed map[uint64]time.Time // when a double ack was confirmed
-	givenUp   map[uint64]bool      // delivered as often as allowed, by the consumer's own word
-	todo      []delivery
-}
-
-type delivery struct {
-	seq   uint64
-	reply string
-}
-
-// pull is a request for messages.
-type pull struct {
-	client *client
-	sent   time.Time
-}
-
-// confirm is an ack that waits for its confirmation.
-type confirm struct {
-	client *client
-	delivery
-	again time.Time
-	tries int
 }
 
 func (h *history) init(w *world) {
@@ -93,7 +61,7 @@ func (h *history) next() string {
 func (h *history) attach(l *life) error {
 	_, err := l.router.Subscribe(l.account(), "_INBOX."+l.node.name+".>", "", func(_ *router.Sub, _ router.Source, m *router.Msg) {
 		if !l.isOver() {
-			h.heard(m)
+			h.heard(l, m)
 		}
 	}, router.SubOptions{})
 	if err != nil {
@@ -108,26 +76,6 @@ func (h *history) attach(l *life) error {
 	return err
 }
 
-// gaveUp takes the advisory that a message was delivered as often as it may be.
-func (h *history) gaveUp(body []byte) {
-	var a api.MaxDeliveries
-	if err := json.Unmarshal(body, &a); err != nil {
-		h.world.fail("advisory %q: %v", body, err)
-		return
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, c := range h.consumers {
-		if c.name != a.Consumer {
-			continue
-		}
-		if limit := c.config.MaxDeliver; int(a.Deliveries) != limit {
-			h.world.fail("%s: message %d given up after %d deliveries, %d are allowed", c.name, a.StreamSeq, a.Deliveries, limit)
-		}
-		c.givenUp[a.StreamSeq] = true
-	}
-}
-
 // say publishes as a client of a node.
 func (n *node) say(subject, reply string, header, payload []byte) {
 	n.life.router.Publish(n.life.account(), router.Internal, &router.Msg{
@@ -136,7 +84,7 @@ func (n *node) say(subject, reply string, header, payload []byte) {
 }
 
 // heard takes a message to an inbox: _INBOX.<node>.<kind>.<number>.
-func (h *history) heard(m *router.Msg) {
+func (h *history) heard(l *life, m *router.Msg) {
 	parts := strings.SplitN(string(m.Route()), ".", 4)
 	if len(parts) < 4 {
 		return
@@ -149,7 +97,7 @@ func (h *history) heard(m *router.Msg) {
 	case "pull":
 		h.pulled(parts[3], m)
 	case "push":
-		h.pushed(parts[3], m)
+		h.pushed(l, parts[3], m)
 	case "api":
 		h.answered(parts[3], m.Payload)
 	case "ack":
@@ -228,132 +176,6 @@ func (h *history) at(seq uint64, id string) {
 	h.bySeq[seq] = id
 }
 
-// pull asks for messages by way of n.
-func (h *history) pull(n *node, c *client, batch int, expires time.Duration) {
-	if c.config.DeliverSubject != "" {
-		return
-	}
-	h.mu.Lock()
-	id := h.next()
-	h.pulls[id] = &pull{client: c, sent: now()}
-	h.mu.Unlock()
-	body := fmt.Appendf(nil, `{"batch":%d,"expires":%d}`, batch, expires)
-	n.say(pullSubject+c.name, "_INBOX."+n.name+".pull."+id, nil, body)
-}
-
-// pulled takes what a pull brought. The caller holds mu.
-func (h *history) pulled(id string, m *router.Msg) {
-	if _, _, ok := wire.Status(m.Header); !ok { // else the pull is over
-		p := h.pulls[id]
-		h.delivered(p.client, p.sent, m)
-	}
-}
-
-// pushed takes what was pushed to a consumer's deliver subject. The caller holds
-// mu.
-func (h *history) pushed(name string, m *router.Msg) {
-	for _, c := range h.consumers {
-		if c.name == name {
-			h.delivered(c, now(), m)
-		}
-	}
-}
-
-// delivered takes a message of a consumer, sent not before since. The caller holds
-// mu.
-func (h *history) delivered(c *client, since time.Time, m *router.Msg) {
-	parts := strings.Split(string(m.Reply), ".")
-	if len(parts) != 9 {
-		h.world.fail("delivery to %s with ack subject %q", c.name, m.Reply)
-		return
-	}
-	seq, err := strconv.ParseUint(parts[5], 10, 64)
-	if err != nil {
-		h.world.fail("delivery to %s with ack subject %q", c.name, m.Reply)
-		return
-	}
-	h.at(seq, string(m.Payload))
-	if at, ok := c.confirmed[seq]; ok && since.Sub(at) > staleRunner {
-		h.world.fail("%s: message %d delivered on a pull of %v, its ack was confirmed at %v; %s as %s",
-			c.name, seq, since.Sub(h.world.began), at.Sub(h.world.began), m.Reply, h.world.runnersOf(c.name))
-	}
-	c.seen[seq]++
-	if limit := c.config.MaxDeliver; limit > 0 && c.seen[seq] > limit {
-		h.world.fail("%s: message %d delivered %d times, at most %d are allowed", c.name, seq, c.seen[seq], limit)
-	}
-	c.todo = append(c.todo, delivery{seq, string(m.Reply)})
-}
-
-// staleRunner is for how long a runner that was replaced may go on: until its
-// node notices that it is cut off, or stood still.
-const staleRunner = 4 * time.Second
-
-// handle works on the messages that a client got.
-func (h *history) handle(n *node, c *client, settle bool) {
-	h.mu.Lock()
-	todo := c.todo
-	c.todo = nil
-	h.mu.Unlock()
-	for _, d := range todo {
-		switch p := h.world.rand.IntN(100); {
-		case settle || p < 35:
-			h.doubleAck(n, c, d)
-		case p < 80:
-			n.say(d.reply, "", nil, []byte("+ACK"))
-		case p < 88:
-			n.say(d.reply, "", nil, []byte("-NAK"))
-		case p < 92:
-			n.say(d.reply, "", nil, []byte("+WPI"))
-		}
-	}
-}
-
-func (h *history) doubleAck(n *node, c *client, d delivery) {
-	h.mu.Lock()
-	id := h.next()
-	h.confirms[id] = &confirm{client: c, delivery: d, again: now().Add(time.Second), tries: 1}
-	h.mu.Unlock()
-	n.say(d.reply, "_INBOX."+n.name+".ack."+id, nil, []byte("+ACK"))
-}
-
-// retryAcks asks again where a double ack got no confirmation.
-func (h *history) retryAcks(n *node) {
-	h.mu.Lock()
-	var ids []string
-	for id, c := range h.confirms {
-		if now().After(c.again) {
-			c.again = now().Add(time.Second)
-			c.tries++
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	var list []delivery
-	for _, id := range ids {
-		list = append(list, h.confirms[id].delivery)
-	}
-	h.mu.Unlock()
-	for i, id := range ids {
-		n.say(list[i].reply, "_INBOX."+n.name+".ack."+id, nil, []byte("+ACK"))
-	}
-}
-
-// ackConfirmed takes the answer to a double ack. The caller holds mu.
-func (h *history) ackConfirmed(id string, m *router.Msg) {
-	c := h.confirms[id]
-	if c == nil {
-		return // confirmed before
-	}
-	if code, text, ok := wire.Status(m.Header); ok {
-		h.world.logf("ack of %d refused: %d %s", c.seq, code, text)
-		return
-	}
-	delete(h.confirms, id)
-	if _, ok := c.client.confirmed[c.seq]; !ok {
-		c.client.confirmed[c.seq] = now()
-	}
-}
-
 // summary says how much happened.
 func (h *history) summary() string {
 	h.mu.Lock()
@@ -364,8 +186,8 @@ func (h *history) summary() string {
 			acknowledged++
 		}
 	}
-	for _, c := range h.consumers {
-		confirmed += len(c.confirmed)
+	for _, c := range h.clients {
+		confirmed += len(c.confirmed) + len(c.upTo)
 		for _, n := range c.seen {
 			deliveries += n
 		}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"weir/internal/jetstream"
@@ -35,7 +36,7 @@ func (w *world) form() bool {
 		w.fail("no meta leader within %v", formTime)
 		return false
 	}
-	first := len(w.history.asks) - 1 // the last one comes later
+	first := len(w.history.asks) - 1 - w.rand.IntN(2) // the others come later
 	if w.options.Faults && w.chance(50) {
 		return true
 	}
@@ -101,7 +102,7 @@ func (w *world) step() {
 	if w.chance(20) {
 		h.askNext(n, len(h.asks)-w.rand.IntN(2))
 	}
-	c := h.consumers[w.rand.IntN(len(h.consumers))]
+	c := h.clients[w.rand.IntN(len(h.clients))]
 	switch p := w.rand.IntN(100); {
 	case p < 45:
 		for range 1 + w.rand.IntN(8) {
@@ -143,7 +144,7 @@ func (w *world) stepDown(n *node) {
 func (w *world) moveRunner(s *jetstream.Stream) {
 	voters, _ := s.Members()
 	to := voters[w.rand.IntN(len(voters))].ID
-	name := w.history.consumers[w.rand.IntN(len(w.history.consumers))].name
+	name := w.history.clients[w.rand.IntN(len(w.history.clients))].name
 	var list machine.Runners
 	s.View(func(m *machine.Machine) {
 		if c := m.Consumer(name); c != nil {
@@ -181,9 +182,12 @@ func (w *world) becomeLive() {
 	for range 5 {
 		w.pullAll()
 		sleep(time.Second)
-		for _, c := range w.history.consumers {
+		for _, c := range w.history.clients {
 			w.history.handle(w.someNode(), c, true)
 		}
+	}
+	if !w.eventually(briefThreshold+aliveTime, w.briefGone) {
+		w.fail("a consumer that nobody uses is still there")
 	}
 	w.checks.look()
 	w.checks.finally()
@@ -198,15 +202,26 @@ func (w *world) settle() bool {
 	h.retryAcks(n)
 	w.pullAll()
 	sleep(200 * time.Millisecond)
-	for _, c := range h.consumers {
+	for _, c := range h.clients {
 		h.handle(n, c, true)
 	}
 	sleep(100 * time.Millisecond)
 	return w.unsettled() == ""
 }
 
+// briefGone tells whether the consumers that nobody uses any more are gone.
+func (w *world) briefGone() bool {
+	leader := w.leader()
+	return leader != nil && !slices.ContainsFunc(w.history.clients, func(c *client) bool {
+		return c.brief && leader.life.stream().ConsumerInfo(c.name) != nil
+	})
+}
+
 func (w *world) pullAll() {
-	for _, c := range w.history.consumers {
+	for _, c := range w.history.clients {
+		if c.brief {
+			continue
+		}
 		w.history.pull(w.someNode(), c, 100, 300*time.Millisecond)
 	}
 }

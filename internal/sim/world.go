@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"weir/internal/api"
 )
 
 // Options say what a run is to be.
@@ -33,8 +35,8 @@ type world struct {
 	logTail     uint64
 	wiped       bool  // a node lost its disk
 	damaged     *node // whose disk has a bit flipped
-	interest    bool  // the stream has interest retention
-	scales      bool  // its number of replicas changes
+	retention   api.Retention
+	scales      bool // its number of replicas changes
 
 	history history
 	checks  checker
@@ -49,7 +51,7 @@ func newWorld(o Options) *world {
 	w.checkpoints = time.Duration(1+w.rand.IntN(8)) * time.Second
 	w.replicas = min(o.Nodes, 3)
 	w.logTail = uint64(1 + w.rand.IntN(200))
-	w.interest = w.chance(25)
+	w.retention = []api.Retention{api.LimitsRetention, api.LimitsRetention, api.InterestRetention, api.WorkQueueRetention}[w.rand.IntN(4)]
 	w.scales = o.Faults && w.chance(30)
 	w.wiped = w.scales // a replica alone must not be wiped
 	for i := range o.Nodes {
