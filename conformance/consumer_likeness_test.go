@@ -6,11 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/nats-io/nats.go"
 )
 
-func sortedKeys(h nats.Header) []string { return slices.Sorted(maps.Keys(h)) }
+func sortedKeys[M ~map[string]V, V any](m M) []string { return slices.Sorted(maps.Keys(m)) }
 
 // likenessStreams are what consumers are made on: messages 1 to 8 on a, b and c.
 var likenessStreams = map[string]string{

@@ -86,7 +86,7 @@ var goNames = regexp.MustCompile(`Go (struct field \w+|value of type [\w.]+)`)
 func normalized(m *nats.Msg) string {
 	var b strings.Builder
 	for _, key := range sortedKeys(m.Header) {
-		fmt.Fprintf(&b, "%s: %s; ", key, strings.Join(m.Header[key], ","))
+		fmt.Fprintf(&b, "%s: %s; ", key, goNames.ReplaceAllString(strings.Join(m.Header[key], ","), "Go"))
 	}
 	var doc any
 	if json.Unmarshal(m.Data, &doc) != nil {

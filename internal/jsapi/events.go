@@ -244,12 +244,12 @@ func (s *Service) RunnerEvent(st *jetstream.Stream, consumer string, e runner.Ev
 	case runner.EventPinned:
 		s.advise(acc, "CONSUMER.PINNED"+tail, &api.ConsumerGroupPinned{
 			Advisory: s.newAdvisory(api.ConsumerGroupPinnedAdvisoryType), Stream: st.Name(), Consumer: consumer, Domain: s.cfg.Domain,
-			Group: e.Group, PinnedID: e.PinID,
+			Account: acc.Name(), Group: e.Group, PinnedID: e.PinID,
 		})
 	case runner.EventUnpinned:
 		s.advise(acc, "CONSUMER.UNPINNED"+tail, &api.ConsumerGroupUnpinned{
 			Advisory: s.newAdvisory(api.ConsumerGroupUnpinnedAdvisoryType), Stream: st.Name(), Consumer: consumer, Domain: s.cfg.Domain,
-			Group: e.Group, Reason: e.Reason,
+			Account: acc.Name(), Group: e.Group, Reason: e.Reason,
 		})
 	}
 }

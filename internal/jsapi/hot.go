@@ -105,7 +105,7 @@ func (s *Service) run(st *jetstream.Stream, r *jetstream.Request, h hotRequest) 
 		a.Reply, a.Payload = r.Reply, r.Body
 		run.Ack(a)
 	case flowReply:
-		run.FlowReply(r.Subject)
+		run.FlowReply(r.Subject, r.Header)
 	}
 	return true
 }

@@ -107,7 +107,7 @@ func (r *Runner) nak(a *Ack, now time.Time) {
 	if !ok {
 		return
 	}
-	r.env.Advise(r.id, Event{Kind: EventNak, Stream: a.Stream, Consumer: p.consumer, Deliveries: uint64(p.deliveries)})
+	r.env.Advise(r.id, Event{Kind: EventNak, Stream: a.Stream, Consumer: a.Consumer, Deliveries: uint64(p.deliveries)})
 	delay := nakDelay(a.Payload[len(nakWord):])
 	if p.deadline == heldBack {
 		return // it is about to be delivered again
@@ -150,7 +150,7 @@ func (r *Runner) progress(a *Ack, now time.Time) {
 	if !ok || p.deadline == heldBack {
 		return
 	}
-	p.deadline = now.UnixNano() + int64(r.ackWait(uint64(p.deliveries)))
+	p.deadline = r.deadline(now.UnixNano(), uint64(p.deliveries))
 	r.pending.set(a.Stream, p)
 	r.recordTouch(a.Stream, now.UnixNano())
 }
@@ -161,9 +161,13 @@ func (r *Runner) term(a *Ack) {
 		return
 	}
 	reason := string(bytes.TrimSpace(a.Payload[len(termWord):]))
-	r.pending.remove(a.Stream, p)
-	r.record(func(o *consumer.Ops) { o.Term(a.Stream) })
-	r.env.Advise(r.id, Event{Kind: EventTerminated, Stream: a.Stream, Consumer: p.consumer, Deliveries: uint64(p.deliveries), Reason: reason})
+	if r.cfg.AckPolicy == api.AckAll {
+		r.ackAll(a)
+	} else {
+		r.pending.remove(a.Stream, p)
+		r.record(func(o *consumer.Ops) { o.Term(a.Stream) })
+	}
+	r.env.Advise(r.id, Event{Kind: EventTerminated, Stream: a.Stream, Consumer: a.Consumer, Deliveries: uint64(p.deliveries), Reason: reason})
 }
 
 // sample publishes an ack metric for the share of acks that sample_freq names.

@@ -64,7 +64,7 @@ func TestAckWords(t *testing.T) {
 		w.want("12000 a s 3.2.11.T.0 2")
 		w.after(3 * time.Second)
 		w.want("13000 a s 4.1.12.T.0 1", "15000 a s 2.4.13.T.0 4")
-		if got := fmt.Sprint(w.events()); got != "[{1 1 1 1 0   } {1 1 1 2 0   } {1 2 2 1 0   } {2 3 3 1 0 bad  }]" {
+		if got := fmt.Sprint(w.events()); got != "[{1 1 1 1 0   } {1 1 7 2 0   } {1 2 2 1 0   } {2 3 3 1 0 bad  }]" {
 			t.Errorf("advisories %s", got)
 		}
 	})

@@ -182,7 +182,7 @@ func (r *Runner) noteDelivery(m *msg.Message, p pendingMsg, cseq uint64, now tim
 	}
 	if !r.ackNone {
 		p.sent = now.UnixNano()
-		p.deadline = p.sent + int64(r.ackWait(uint64(p.deliveries)))
+		p.deadline = r.deadline(p.sent, uint64(p.deliveries))
 		if r.gated {
 			p.deadline = heldBack
 		}
@@ -244,7 +244,7 @@ func (r *Runner) unhold(seq uint64) bool {
 		return false
 	}
 	p.sent = r.now.UnixNano()
-	p.deadline = p.sent + int64(r.ackWait(uint64(p.deliveries)))
+	p.deadline = r.deadline(p.sent, uint64(p.deliveries))
 	r.pending.set(seq, p)
 	return true
 }

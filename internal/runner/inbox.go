@@ -1,11 +1,13 @@
 package runner
 
 import (
+	"strconv"
 	"sync"
 
 	"weir/internal/api"
 	"weir/internal/consumer"
 	"weir/internal/msg"
+	"weir/internal/wire"
 )
 
 // What a runner's inbox holds at most. Beyond it pulls and acks are dropped, as
@@ -141,9 +143,14 @@ func (r *Runner) Committed(ticket uint64) {
 // the group changed.
 func (r *Runner) Wake() { r.sched.wake(r) }
 
-// FlowReply takes a client's answer to a flow control request.
-func (r *Runner) FlowReply(subj string) {
-	r.post(func(r *Runner) { r.flowReply(subj) })
+// FlowReply takes a client's answer to a flow control request. With that ack policy its header says
+// what the client has stored.
+func (r *Runner) FlowReply(subj string, header []byte) {
+	var stored uint64
+	if v, ok := wire.GetHeader(header, "Nats-Last-Stream"); ok {
+		stored, _ = strconv.ParseUint(string(v), 10, 64) // what is no number says nothing
+	}
+	r.post(func(r *Runner) { r.flowReply(subj, stored) })
 }
 
 // Update changes the configuration.
@@ -151,7 +158,8 @@ func (r *Runner) Update(cfg api.ConsumerConfig) {
 	r.post(func(r *Runner) { r.configure(cfg) })
 }
 
-// Unpin takes the pin from the pinned client of a priority group.
+// Unpin takes the pin from the pinned client of a priority group, if there is one; the advisory
+// tells of it in any case.
 func (r *Runner) Unpin(group string) {
 	r.post(func(r *Runner) {
 		if group == r.group() {

@@ -5,7 +5,7 @@ import "container/heap"
 // pendingMsg is a delivered message and when its ack wait ends.
 type pendingMsg struct {
 	consumer   uint64
-	deadline   int64 // unix ns; 0 while it stands in the redeliver queue, or heldBack
+	deadline   int64 // unix ns; 0 while it stands in the redeliver queue, or heldBack or never
 	sent       int64 // of the last delivery, unix ns
 	deliveries uint32
 }
@@ -13,6 +13,9 @@ type pendingMsg struct {
 // heldBack is the deadline of a message whose delivery waits for its commit: it
 // can neither be due nor be delivered again until then.
 const heldBack = -1
+
+// never is the deadline of a message that waits for its ack as long as it takes.
+const never = -2
 
 // pendingSet holds the messages that were delivered and not acknowledged, and
 // when each is due again. The zero value is empty.

@@ -133,9 +133,6 @@ func (r *Runner) holdsPin(w *request, now time.Time) bool {
 // unpin takes the pin away. The waiting requests of its holder end when they
 // would be served.
 func (r *Runner) unpin(reason string) {
-	if r.pin.id == "" {
-		return
-	}
 	r.pin = pinState{}
 	r.env.Advise(r.id, Event{Kind: EventUnpinned, Group: r.group(), Reason: reason})
 }

@@ -30,6 +30,9 @@ func (r *Runner) pull(req PullRequest, now time.Time) {
 	if err == nil {
 		err = r.checkNext(&next)
 	}
+	if err == nil && isDocument(req.Body) { // a number has no fields that a priority group needs
+		err = r.checkPriority(&next)
+	}
 	if err != nil {
 		r.sendStatus(req.Reply, 400, "Bad Request - "+err.Error())
 		return
@@ -48,7 +51,7 @@ func (r *Runner) pull(req PullRequest, now time.Time) {
 // parseNext reads the body of a pull request. A document without batch has it 0,
 // which is served like 1 but reported as it is.
 func parseNext(body []byte) (next api.ConsumerNextRequest, err error) {
-	if len(body) > 0 && body[0] == '{' {
+	if isDocument(body) {
 		err = json.Unmarshal(body, &next)
 		next.Batch = max(next.Batch, 0)
 		return next, err
@@ -60,13 +63,15 @@ func parseNext(body []byte) (next api.ConsumerNextRequest, err error) {
 	return next, nil
 }
 
+func isDocument(body []byte) bool { return len(body) > 0 && body[0] == '{' }
+
 var errHeartbeat = errors.New("heartbeat value too large")
 
 func (r *Runner) checkNext(n *api.ConsumerNextRequest) error {
 	if n.Heartbeat > 0 && (n.Expires <= 0 || n.Heartbeat*2 > n.Expires) {
 		return errHeartbeat
 	}
-	return r.checkPriority(n)
+	return nil
 }
 
 // overLimit names the consumer's limit that a request breaks.

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"weir/internal/api"
 	"weir/internal/wire"
 )
 
@@ -74,10 +75,13 @@ func (r *Runner) pushed(size int, now time.Time) {
 		return
 	}
 	s.unacked += size
-	if s.asked == "" && s.unacked >= s.window/2 {
+	if s.asked == "" && (s.unacked >= s.window/2 || r.flowAcks() && r.ackRoom() == 0) {
 		r.askFlow()
 	}
 }
+
+// flowAcks tells that answers to flow control requests are the acks.
+func (r *Runner) flowAcks() bool { return r.cfg.AckPolicy == api.AckFlowControl }
 
 func (r *Runner) askFlow() {
 	s := &r.pushing
@@ -92,12 +96,16 @@ func (r *Runner) askFlow() {
 	r.afterCommit(func(r *Runner) { r.env.Publish(to, asked, hdr, nil) })
 }
 
-// flowReply takes the confirmation of all that was sent before the request subj.
-func (r *Runner) flowReply(subj string) {
+// flowReply takes the confirmation of all that was sent before the request subj. stored is the last stream
+// sequence that a client has stored, for flow control acks; 0 is none.
+func (r *Runner) flowReply(subj string, stored uint64) {
 	s := &r.pushing
 	r.active = r.now
 	if s.asked == "" || s.asked != subj {
 		return
+	}
+	if r.flowAcks() && stored > 0 {
+		r.ackAll(&Ack{Stream: stored})
 	}
 	s.unacked -= s.askedAt
 	s.asked = ""
@@ -118,14 +126,22 @@ func (r *Runner) heartbeats(now time.Time) {
 	}
 	s.beatAt = now.Add(r.cfg.Heartbeat)
 	hdr := r.beat()
-	if r.stalled() {
+	if r.stalled() || r.flowAcks() && s.asked != "" {
 		hdr = wire.SetHeader(hdr, "Nats-Consumer-Stalled", s.asked)
 	}
 	r.say(r.cfg.DeliverSubject, hdr)
+	if r.flowAcks() && s.asked == "" && r.pending.len() > 0 {
+		r.askFlow()
+	}
 }
 
+// beat says how far the client should be. The stream sequence is that of the last
+// message that there is nothing more to come up to, whether the filter matches it or not.
 func (r *Runner) beat() []byte {
 	d := r.state.Delivered
+	if r.pendingCount() == 0 {
+		d.Stream = max(d.Stream, r.env.Store.State().LastSeq)
+	}
 	return wire.StatusBlock(100, "Idle Heartbeat",
 		"Nats-Last-Consumer", strconv.FormatUint(d.Consumer, 10),
 		"Nats-Last-Stream", strconv.FormatUint(d.Stream, 10))

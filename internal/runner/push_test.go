@@ -2,11 +2,13 @@ package runner
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"weir/internal/api"
+	"weir/internal/wire"
 )
 
 func pushing() api.ConsumerConfig { return api.ConsumerConfig{DeliverSubject: "d"} }
@@ -99,16 +101,42 @@ func TestFlowControl(t *testing.T) {
 		w.after(time.Second)
 		w.want("1000 d  NATS/1.0 100 Idle Heartbeat|Nats-Last-Consumer: " + fmt.Sprint(msgs) +
 			"|Nats-Last-Stream: " + fmt.Sprint(msgs) + "|Nats-Consumer-Stalled: " + asked + "|")
-		w.run.FlowReply("$JS.FC.S.C.other")
+		w.run.FlowReply("$JS.FC.S.C.other", nil)
 		w.want()
 		for i := 0; asked != "" && i < 100; i++ {
-			w.run.FlowReply(asked)
+			w.run.FlowReply(asked, nil)
 			w.settle()
 			take()
 		}
 		if msgs != 2001 {
 			t.Errorf("%d messages, want all 2001", msgs)
 		}
+	})
+}
+
+// TestFlowControlAcks: answers to flow control requests are the acks, of what they say is stored, and nothing comes again.
+func TestFlowControlAcks(t *testing.T) {
+	cfg := pushing()
+	cfg.AckPolicy, cfg.AckWait, cfg.MaxAckPending = api.AckFlowControl, 0, 2
+	cfg.FlowControl, cfg.Heartbeat = true, time.Second
+	bubble(t, cfg, func(w *world) {
+		stored := func(seq string) []byte { return wire.HeaderBlock("Nats-Last-Stream", seq, "Nats-Last-Consumer", seq) }
+		const request, beat = "NATS/1.0 100 FlowControl Request|", "NATS/1.0 100 Idle Heartbeat|Nats-Last-Consumer: %d|Nats-Last-Stream: %d|"
+		flow := func(n int) string { return fmt.Sprintf("$JS.FC.S.C.%s-%d", strconv.FormatUint(w.run.Epoch(), 36), n) }
+		w.publish("s", "1", "2", "3")
+		w.want("0 d s 1.1.1.T.2 1", "0 d s 1.2.2.T.1 2", "0 d "+flow(1)+" "+request)
+		w.after(time.Second)
+		w.want("1000 d  " + fmt.Sprintf(beat, 2, 2) + "Nats-Consumer-Stalled: " + flow(1) + "|")
+		w.run.FlowReply(flow(1), nil) // says nothing: asked again with the next heartbeat
+		w.run.FlowReply(flow(1), stored("2"))
+		w.want()
+		w.after(time.Second)
+		w.want("2000 d  "+fmt.Sprintf(beat, 2, 2), "2000 d "+flow(2)+" "+request)
+		w.run.FlowReply(flow(2), stored("1"))
+		w.want("2000 d s 1.3.3.T.0 3", "2000 d "+flow(3)+" "+request)
+		w.run.FlowReply(flow(3), stored("3"))
+		w.after(time.Second)
+		w.want("3000 d  " + fmt.Sprintf(beat, 3, 3))
 	})
 }
 

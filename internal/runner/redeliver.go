@@ -1,6 +1,10 @@
 package runner
 
-import "time"
+import (
+	"time"
+
+	"weir/internal/api"
+)
 
 // ackWait is how long the deliveries'th delivery of a message may go without an
 // acknowledgement.
@@ -9,6 +13,15 @@ func (r *Runner) ackWait(deliveries uint64) time.Duration {
 		return r.cfg.BackOff[min(max(int(deliveries), 1), n)-1]
 	}
 	return r.cfg.AckWait
+}
+
+// deadline is when the deliveries'th delivery of a message, sent at a time, is over. Under flow
+// control acks nothing comes again, unless the consumer is reset.
+func (r *Runner) deadline(sent int64, deliveries uint64) int64 {
+	if r.cfg.AckPolicy == api.AckFlowControl {
+		return never
+	}
+	return sent + int64(r.ackWait(deliveries))
 }
 
 // expireAckWaits moves messages whose ack wait is over to the redeliver queue.

@@ -207,7 +207,7 @@ func (r *Runner) watch(subj string) {
 // from its last delivery.
 func (r *Runner) adopt(pending []PendingMsg) {
 	for _, p := range pending {
-		at := p.Time + int64(r.ackWait(p.Deliveries))
+		at := r.deadline(p.Time, p.Deliveries)
 		r.pending.add(p.Stream)
 		r.pending.set(p.Stream, pendingMsg{consumer: p.Consumer, deliveries: uint32(p.Deliveries), deadline: at, sent: p.Time})
 	}
