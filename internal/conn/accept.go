@@ -37,6 +37,7 @@ func (c *client) accept(credentials *account.Credentials) error {
 	info.Account = user.Account.Name()
 	info.User = user.Name
 	info.Name, info.Lang, info.Version = c.options.Name, c.options.Lang, c.options.Version
+	info.RTT = c.server.clock.Now().Sub(c.start)
 	c.info.Store(&info)
 	c.source = router.FromClient(c, !c.options.Echo, &c.batch)
 
@@ -47,7 +48,7 @@ func (c *client) accept(credentials *account.Credentials) error {
 		c.timer = nil
 	}
 	c.timers++
-	c.rtt = c.server.clock.Now().Sub(c.start)
+	c.rtt = info.RTT
 	if c.reason == "" {
 		c.pingAfterLocked(min(firstPing, c.server.cfg().Limits.PingInterval))
 	}

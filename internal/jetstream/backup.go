@@ -34,7 +34,7 @@ func (s *Stream) TakeBackup() (*Backup, error) {
 	s.View(func(m *machine.Machine) {
 		b.Config = *m.Stream().Config()
 		b.State = streamState(image.State())
-		b.State.Consumers = m.NumConsumers()
+		b.State.Consumers = m.NumListed()
 	})
 	return b, nil
 }

@@ -147,7 +147,7 @@ func (n *Node) describe(c *router.ClientInfo) []byte {
 	start := c.Start.UTC()
 	raw, err := json.Marshal(api.ClientInfo{
 		Start: &start, Host: c.Host, ID: c.ID, Account: c.Account, User: c.User, Name: c.Name, Lang: c.Lang,
-		Version: c.Version, Server: n.cfg.Name, Cluster: n.cfg.Cluster, Kind: c.Kind, ClientType: c.ClientType,
+		Version: c.Version, RTT: c.RTT, Server: n.cfg.Name, Cluster: n.cfg.Cluster, Kind: c.Kind, ClientType: c.ClientType,
 	})
 	if err != nil {
 		return nil

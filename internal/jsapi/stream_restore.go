@@ -22,9 +22,14 @@ import (
 // restoreIdle ends a restore whose client sends nothing.
 const restoreIdle = 30 * time.Second
 
-// maxRestoreBacklog bounds the chunks that wait to be read: a client sends one and
-// waits for the answer.
-const maxRestoreBacklog = 32
+// Bounds of the chunks that wait to be read. A chunk is answered at once while no more
+// than maxRestoreAhead bytes wait: one of few bytes may hold much, and a client
+// does not wait for its answer for long. Clients send a chunk and wait for the answer,
+// so that more than maxRestoreBacklog chunks are of one that does not.
+const (
+	maxRestoreAhead   = 4 << 20
+	maxRestoreBacklog = 1024
+)
 
 // streamRestore answers $JS.API.STREAM.RESTORE.<stream> on the meta leader: it
 // judges the configuration as for a new stream, which may be sealed, places it and
@@ -113,7 +118,7 @@ func (s *Service) RestoreReady(st *jetstream.Stream, origin meta.Origin) {
 		}
 		in := &restoreReceiver{
 			call: &call{Request: r, svc: s, endpoint: e, acc: acc, args: args}, st: st,
-			start: s.cfg.Clock.Now().UTC(), queue: make(chan restoreChunk, maxRestoreBacklog),
+			start: s.cfg.Clock.Now().UTC(), more: make(chan struct{}, 1),
 		}
 		s.spawn(in.run)
 	})
@@ -133,17 +138,21 @@ type restoreReceiver struct {
 	*call
 	st    *jetstream.Stream
 	start time.Time
-	queue chan restoreChunk
 
 	rest  []byte // of the chunk being read
-	bytes int64  // received
+	bytes int64  // read
 	ended bool
 	reply string // of the empty chunk, once ended
 
-	mu       sync.Mutex
-	overflow bool
+	mu     sync.Mutex
+	queue  []restoreChunk
+	size   int  // of queue in bytes
+	failed bool // nothing is read any more but to answer it
+	flood  bool
+	more   chan struct{} // holds one token when queue grew
 }
 
+// restoreChunk is a chunk that waits. reply is empty if it was answered.
 type restoreChunk struct {
 	reply string
 	data  []byte
@@ -182,13 +191,23 @@ func (in *restoreReceiver) run() {
 
 // take is the handler of the chunks.
 func (in *restoreReceiver) take(_ *router.Sub, _ router.Source, m *router.Msg) {
-	select {
-	case in.queue <- restoreChunk{reply: string(m.Reply), data: append([]byte(nil), m.Payload...)}:
-	default:
-		in.mu.Lock()
-		in.overflow = true
-		in.mu.Unlock()
+	chunk := restoreChunk{reply: string(m.Reply), data: append([]byte(nil), m.Payload...)}
+	answer := ""
+	in.mu.Lock()
+	in.flood = in.flood || len(in.queue) >= maxRestoreBacklog
+	if !in.flood {
+		if len(chunk.data) > 0 && !in.failed && in.size+len(chunk.data) <= maxRestoreAhead {
+			answer, chunk.reply = chunk.reply, ""
+		}
+		in.queue = append(in.queue, chunk)
+		in.size += len(chunk.data)
 	}
+	in.mu.Unlock()
+	select {
+	case in.more <- struct{}{}:
+	default:
+	}
+	in.tell(answer, nil)
 }
 
 // load puts the backup into the stream and shows it.
@@ -238,23 +257,25 @@ func (in *restoreReceiver) next() error {
 }
 
 // await waits for a chunk.
-func (in *restoreReceiver) await() (chunk restoreChunk, err error) {
-	in.mu.Lock()
-	overflow := in.overflow
-	in.mu.Unlock()
-	if overflow {
-		return chunk, errRestoreFlood
-	}
-	idle := make(chan struct{})
-	t := in.svc.cfg.Clock.AfterFunc(restoreIdle, func() { close(idle) })
-	defer t.Stop()
-	select {
-	case chunk = <-in.queue:
-		return chunk, nil
-	case <-idle:
-		return chunk, errRestoreIdle
-	case <-in.svc.stop:
-		return chunk, errStopped
+func (in *restoreReceiver) await() (restoreChunk, error) {
+	for {
+		in.mu.Lock()
+		flood, some := in.flood, len(in.queue) > 0
+		var chunk restoreChunk
+		if some {
+			chunk, in.queue = in.queue[0], in.queue[1:]
+			in.size -= len(chunk.data)
+		}
+		in.mu.Unlock()
+		switch {
+		case flood:
+			return restoreChunk{}, errRestoreFlood
+		case some:
+			return chunk, nil
+		}
+		if err := in.svc.awaitToken(in.more, restoreIdle, errRestoreIdle); err != nil {
+			return restoreChunk{}, err
+		}
 	}
 }
 
@@ -273,24 +294,28 @@ func (in *restoreReceiver) complete(err error) {
 	})
 }
 
-// conclude answers the empty chunk. After a failure that was met earlier the next
-// chunk hears of it.
+// conclude answers the empty chunk. Of a failure that was met earlier the next chunk
+// that was not answered hears.
 func (in *restoreReceiver) conclude(err error) {
 	if err == nil {
 		in.tell(in.reply, api.StreamCreateResponse{Response: api.Response{Type: api.StreamCreateResponseType}, StreamInfo: in.svc.describe(in.st)})
 		return
 	}
+	in.mu.Lock()
+	in.failed = true
+	in.mu.Unlock()
 	failed := apierr.JSStreamRestoreErrF(err)
-	if !in.ended {
+	for !in.ended {
 		chunk, lost := in.await()
-		if lost != nil {
+		switch {
+		case lost != nil:
 			return
-		}
-		if len(chunk.data) > 0 {
+		case len(chunk.data) == 0:
+			in.ended, in.reply = true, chunk.reply
+		case chunk.reply != "":
 			in.publishTo(chunk.reply, []byte(fmt.Sprintf("-ERR '%s'", failed.Description)))
 			return
 		}
-		in.reply = chunk.reply
 	}
 	in.tell(in.reply, api.StreamCreateResponse{Response: api.Fail(api.StreamCreateResponseType, failed)})
 }

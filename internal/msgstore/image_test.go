@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"testing"
 
@@ -51,6 +52,7 @@ func testImage(t *testing.T, seed uint64) {
 	if int(n) != b.Len() || image.Index() != then.applied {
 		t.Fatalf("image of %d bytes at %d, want %d at %d", n, image.Index(), b.Len(), then.applied)
 	}
+	checkContent(t, image, then)
 	from.must(image.Close())
 	checkBroken(t, to, b.Bytes())
 	to.checkReader()
@@ -72,6 +74,35 @@ func testImage(t *testing.T, seed uint64) {
 		t.Fatalf("segment directories %v, want two", names)
 	}
 	to.must(db.Close())
+}
+
+// checkContent compares what an image shows with the model of its time.
+func checkContent(t *testing.T, image *Image, want *model) {
+	t.Helper()
+	var got []msg.Message
+	err := image.Messages(func(m *msg.Message) error {
+		got = append(got, msg.Message{Seq: m.Seq, Time: m.Time, Subject: m.Subject, Header: bytes.Clone(m.Header), Data: bytes.Clone(m.Data)})
+		return nil
+	})
+	if err != nil || len(got) != len(want.msgs) {
+		t.Fatalf("%d messages of %d: %v", len(got), len(want.msgs), err)
+	}
+	for i, m := range want.msgs {
+		if g := got[i]; g.Seq != m.Seq || g.Time != m.Time || g.Subject != m.Subject || !bytes.Equal(g.Header, m.Header) || !bytes.Equal(g.Data, m.Data) {
+			t.Fatalf("message %+v of %+v", g, m)
+		}
+	}
+	if st := image.State(); st.Msgs != uint64(len(want.msgs)) || st.LastSeq != want.last {
+		t.Fatalf("state %+v", st)
+	}
+	keys := map[string]string{}
+	err = image.ScanKeys(nil, func(key, value []byte) bool {
+		keys[string(key)] = string(value)
+		return true
+	})
+	if err != nil || !maps.Equal(keys, want.keys) {
+		t.Fatalf("%d keys of %d: %v", len(keys), len(want.keys), err)
+	}
 }
 
 // checkBroken restores damaged and cut images, which must change nothing.

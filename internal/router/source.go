@@ -43,6 +43,8 @@ type ClientInfo struct {
 	Version    string
 	Kind       string // "Client"
 	ClientType string // "nats"
+	// RTT is how long the client took from the greeting to its CONNECT.
+	RTT time.Duration
 }
 
 // Client is the receiving end of a connected client's subscriptions.
