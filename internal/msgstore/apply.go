@@ -143,7 +143,12 @@ func (s *Store) LastMatching(f subject.Filter, upTo uint64) (uint64, bool, error
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.applyView().lastMatching(f, upTo)
+	v := s.applyView()
+	last, ok, more, err := v.lastNear(f, upTo)
+	if !more {
+		return last, ok, err
+	}
+	return v.lastIndexed(f, upTo)
 }
 
 // SeqAtTime is the first sequence whose message was stored at or after t (unix

@@ -65,9 +65,9 @@ func (s *Store) live(e *entry) uint64 {
 }
 
 // total reads the persisted total of a subject.
-func (s *Store) total(subj string) (subjectTotal, error) {
+func (v view) total(subj string) (subjectTotal, error) {
 	var buf [128]byte
-	value, closer, err := s.db.p.Get(appendSubjectKey(buf[:0], s.number, kindTotal, subj))
+	value, closer, err := v.index.Get(appendSubjectKey(buf[:0], v.number, kindTotal, subj))
 	if err == pebble.ErrNotFound {
 		return subjectTotal{}, nil
 	}
@@ -99,7 +99,7 @@ func (s *Store) loadArea() error {
 			break
 		}
 		seq = at.seq
-		if err := s.index(area, at); err != nil {
+		if err := v.collect(area, at); err != nil {
 			return err
 		}
 	}
@@ -108,8 +108,9 @@ func (s *Store) loadArea() error {
 	return nil
 }
 
-// index adds one message to an area that is being rebuilt.
-func (s *Store) index(area *openArea, at place) error {
+// collect adds one message to an area that is being rebuilt.
+func (v view) collect(area *openArea, at place) error {
+	s := v.s
 	h, err := s.db.files.acquire(s.file(at.seg))
 	if err != nil {
 		return err
@@ -122,7 +123,7 @@ func (s *Store) index(area *openArea, at place) error {
 	e := area.subjects[rec.subject()]
 	if e == nil {
 		e = &entry{subject: strings.Clone(rec.subject())}
-		if e.total, err = s.total(e.subject); err != nil {
+		if e.total, err = v.total(e.subject); err != nil {
 			return err
 		}
 		area.subjects[e.subject] = e
@@ -140,9 +141,9 @@ func (v view) sealed(subj string, from, to uint64, down bool, visit func(chunk u
 	if from > to || v.s.reset != 0 && v.apply {
 		return nil
 	}
-	it, err := v.s.db.p.NewIter(&pebble.IterOptions{
-		LowerBound: appendPostingKey(nil, v.s.number, subj, from),
-		UpperBound: appendPostingKey(nil, v.s.number, subj, to+1),
+	it, err := v.index.NewIter(&pebble.IterOptions{
+		LowerBound: appendPostingKey(nil, v.number, subj, from),
+		UpperBound: appendPostingKey(nil, v.number, subj, to+1),
 	})
 	if err != nil {
 		return indexError("reading subject index", err)
@@ -179,7 +180,7 @@ func (v view) lookup(subj string) (subjectTotal, []uint64, error) {
 	if v.apply && v.s.reset != 0 {
 		return subjectTotal{}, nil, nil
 	}
-	total, err := v.s.total(subj)
+	total, err := v.total(subj)
 	return total, nil, err
 }
 
@@ -198,6 +199,11 @@ func (v view) firstFor(subj string, seq uint64) (found uint64, ok bool, err erro
 	if err != nil {
 		return 0, false, err
 	}
+	return v.firstOf(subj, total, open, seq)
+}
+
+// firstOf is firstFor, given the subject's lookup.
+func (v view) firstOf(subj string, total subjectTotal, open []uint64, seq uint64) (found uint64, ok bool, err error) {
 	if total.count == 1 && seq <= total.last && !v.isPending(total.last) {
 		return total.last, true, nil
 	}
@@ -244,6 +250,11 @@ func (v view) lastFor(subj string, seq uint64) (found uint64, ok bool, err error
 	if err != nil {
 		return 0, false, err
 	}
+	return v.lastOf(subj, total, open, seq)
+}
+
+// lastOf is lastFor, given the subject's lookup.
+func (v view) lastOf(subj string, total subjectTotal, open []uint64, seq uint64) (found uint64, ok bool, err error) {
 	i, exact := slices.BinarySearch(open, seq)
 	if !exact {
 		i--
@@ -395,7 +406,7 @@ func (v view) persisted(pattern string, visit func(name, value []byte) (bool, er
 	if v.apply && v.s.reset != 0 {
 		return nil
 	}
-	prefix := appendPrefix(nil, v.s.number, kindTotal)
+	prefix := appendPrefix(nil, v.number, kindTotal)
 	skip := len(prefix)
 	for i, token := range strings.Split(pattern, ".") {
 		if token == "*" || token == ">" {
@@ -406,7 +417,7 @@ func (v view) persisted(pattern string, visit func(name, value []byte) (bool, er
 		}
 		prefix = append(prefix, token...)
 	}
-	return v.s.db.scan(v.s.db.p, prefix, func(key, value []byte) (bool, error) {
+	return v.s.db.scan(v.index, prefix, func(key, value []byte) (bool, error) {
 		return visit(key[skip:], value)
 	})
 }

@@ -1,7 +1,8 @@
 package msgstore
 
 import (
-	"weir/internal/base"
+	"errors"
+
 	"weir/internal/msg"
 	"weir/internal/subject"
 )
@@ -40,15 +41,16 @@ func (r Reader) Next(from uint64, f subject.Filter, m *msg.Message, buf []byte) 
 		from = next
 		budget -= n
 	}
-	return r.load(m, buf, func(v view) (place, bool, error) {
-		seq, ok, err := v.firstMatching(f, from)
-		if err != nil || !ok {
-			return place{}, false, err
+	for {
+		seq, found, err := r.firstMatching(f, from)
+		if err != nil || !found {
+			return false, err
 		}
-		at, ok, err := v.find(seq)
-		base.Assert(err != nil || ok, "message %d is indexed and not there", seq)
-		return at, ok, err
-	})
+		if ok, err := r.Load(seq, m, buf); ok || err != nil {
+			return ok, err
+		}
+		from = seq + 1 // deleted meanwhile
+	}
 }
 
 func literals(f subject.Filter) bool {
@@ -111,45 +113,56 @@ func (r Reader) search(from uint64, f subject.Filter, window int) (found bool, n
 
 // firstMatching asks the index for the first message from a sequence on that the
 // filter matches.
-func (v view) firstMatching(f subject.Filter, from uint64) (first uint64, ok bool, err error) {
+func (r Reader) firstMatching(f subject.Filter, from uint64) (first uint64, ok bool, err error) {
+	v, done, err := r.scanView(f)
+	if err != nil {
+		return 0, false, err
+	}
 	err = v.subjects(f, func(subj string, total subjectTotal, open []uint64) (bool, error) {
 		if len(open) == 0 && total.last < from || total.count > 0 && ok && total.first >= first {
 			return true, nil
 		}
-		seq, found, err := v.firstFor(subj, from)
+		seq, found, err := v.firstOf(subj, total, open, from)
 		if found && (!ok || seq < first) {
 			first, ok = seq, true
 		}
 		return true, err
 	})
-	return first, ok, err
+	return first, ok, errors.Join(err, done())
 }
 
-// lastMatching is the last message up to a sequence that the filter matches.
-func (v view) lastMatching(f subject.Filter, upTo uint64) (last uint64, ok bool, err error) {
+// lastNear is the last message up to a sequence that the filter matches, if it is
+// among the few before. more tells whether it may be further down.
+func (v view) lastNear(f subject.Filter, upTo uint64) (last uint64, ok, more bool, err error) {
 	if f.All() {
 		at, ok, err := v.prevLive(upTo)
-		return at.seq, ok, err
+		return at.seq, ok, false, err
 	}
 	for range literalBudget {
 		at, ok, err := v.prevLive(upTo)
 		if err != nil || !ok {
-			return 0, false, err
+			return 0, false, false, err
 		}
 		info, _, err := v.info(at)
 		if err != nil {
-			return 0, false, err
+			return 0, false, false, err
 		}
 		if f.Match(info.Subject) {
-			return at.seq, true, nil
+			return at.seq, true, false, nil
 		}
 		upTo = at.seq - 1
 	}
+	return 0, false, true, nil
+}
+
+// lastIndexed asks the index for the last message up to a sequence that the filter
+// matches.
+func (v view) lastIndexed(f subject.Filter, upTo uint64) (last uint64, ok bool, err error) {
 	err = v.subjects(f, func(subj string, total subjectTotal, open []uint64) (bool, error) {
 		if ok && len(open) == 0 && total.last <= last {
 			return true, nil
 		}
-		seq, found, err := v.lastFor(subj, upTo)
+		seq, found, err := v.lastOf(subj, total, open, upTo)
 		if found && (!ok || seq > last) {
 			last, ok = seq, true
 		}

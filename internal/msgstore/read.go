@@ -1,6 +1,7 @@
 package msgstore
 
 import (
+	"errors"
 	"math"
 
 	"weir/internal/base"
@@ -109,24 +110,28 @@ func (r Reader) stillAt(at place) bool {
 // step for every 4096 sequences that lie above from; with wildcards, that for
 // every subject that matches.
 func (r Reader) NumPending(from uint64, f subject.Filter) (n uint64, err error) {
-	defer r.s.db.tables.trim()
-	v, err := r.view()
+	if f.All() {
+		defer r.s.db.tables.trim()
+		v, err := r.view()
+		if err != nil {
+			return 0, err
+		}
+		defer r.s.mu.RUnlock()
+		if from > v.last {
+			return 0, nil
+		}
+		return v.countAll(from)
+	}
+	v, done, err := r.scanView(f)
 	if err != nil {
 		return 0, err
-	}
-	defer r.s.mu.RUnlock()
-	if from > v.last {
-		return 0, nil
-	}
-	if f.All() {
-		return v.countAll(from)
 	}
 	err = v.subjects(f, func(subj string, total subjectTotal, open []uint64) (bool, error) {
 		k, err := v.countFrom(subj, total, open, from)
 		n += k
 		return true, err
 	})
-	return n, err
+	return n, errors.Join(err, done())
 }
 
 // FirstFor is the first message of a literal subject from a sequence on.
@@ -173,39 +178,48 @@ func (r Reader) LastMatching(f subject.Filter, upTo uint64) (uint64, bool, error
 	if err != nil {
 		return 0, false, err
 	}
-	defer r.s.mu.RUnlock()
-	return v.lastMatching(f, upTo)
+	last, ok, more, err := v.lastNear(f, upTo)
+	r.s.mu.RUnlock()
+	if !more {
+		return last, ok, err
+	}
+	v, done, err := r.scanView(f)
+	if err != nil {
+		return 0, false, err
+	}
+	last, ok, err = v.lastIndexed(f, upTo)
+	return last, ok, errors.Join(err, done())
 }
 
 // AllLast visits the last message up to a sequence of every subject that the
 // filter matches, until visit returns false. With upTo = math.MaxUint64 it is the
 // last of all. visit must not call the store.
 func (r Reader) AllLast(f subject.Filter, upTo uint64, visit func(subj string, seq uint64) bool) error {
-	v, err := r.view()
+	v, done, err := r.scanView(f)
 	if err != nil {
 		return err
 	}
-	defer r.s.mu.RUnlock()
-	return v.subjects(f, func(subj string, total subjectTotal, open []uint64) (bool, error) {
-		seq, ok, err := v.lastFor(subj, min(upTo, v.last))
+	err = v.subjects(f, func(subj string, total subjectTotal, open []uint64) (bool, error) {
+		seq, ok, err := v.lastOf(subj, total, open, min(upTo, v.last))
 		if err != nil || !ok {
 			return true, err
 		}
 		return visit(subj, seq), nil
 	})
+	return errors.Join(err, done())
 }
 
 // Subjects visits the subjects that the filter matches with the number of their
 // messages, until visit returns false. visit must not call the store.
 func (r Reader) Subjects(f subject.Filter, visit func(subj string, count uint64) bool) error {
-	v, err := r.view()
+	v, done, err := r.scanView(f)
 	if err != nil {
 		return err
 	}
-	defer r.s.mu.RUnlock()
-	return v.subjects(f, func(subj string, total subjectTotal, open []uint64) (bool, error) {
+	err = v.subjects(f, func(subj string, total subjectTotal, open []uint64) (bool, error) {
 		return visit(subj, total.count+uint64(len(open))), nil
 	})
+	return errors.Join(err, done())
 }
 
 // SeqAtTime is the first sequence whose message was stored at or after t (unix

@@ -6,8 +6,11 @@ import (
 	"slices"
 	"sort"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"weir/internal/base"
 	"weir/internal/msg"
+	"weir/internal/subject"
 )
 
 // view is one side's sight of a store. It is valid while mu is held or, for the
@@ -17,15 +20,40 @@ type view struct {
 	apply       bool
 	first, last uint64 // sequences outside are not there
 	area        *openArea
+	index       pebble.Reader
+	number      uint32 // of the store, in the keys of index
 }
 
 func (s *Store) applyView() view {
-	return view{s: s, apply: true, first: s.cur.state.FirstSeq, last: s.cur.state.LastSeq, area: s.area}
+	return view{s: s, apply: true, first: s.cur.state.FirstSeq, last: s.cur.state.LastSeq, area: s.area, index: s.db.p, number: s.number}
 }
 
 // readView needs mu.
 func (s *Store) readView() view {
-	return view{s: s, first: s.committed.state.FirstSeq, last: s.committed.state.LastSeq, area: s.open}
+	return view{s: s, first: s.committed.state.FirstSeq, last: s.committed.state.LastSeq, area: s.open, index: s.db.p, number: s.number}
+}
+
+// scanView is for scans of the subject index with a filter, which may take long: it
+// is valid without mu until done is called, but sees only the index, and of the
+// subjects only those that match.
+func (r Reader) scanView(f subject.Filter) (v view, done func() error, err error) {
+	if v, err = r.view(); err != nil {
+		return v, nil, err
+	}
+	unlock := func() error { r.s.mu.RUnlock(); return nil }
+	if literals(f) { // cheap enough to be done with the lock
+		return v, unlock, nil
+	}
+	defer unlock()
+	area := newOpenArea(v.area.base)
+	for name, e := range v.area.subjects {
+		if f.Match(name) {
+			area.subjects[name] = &entry{subject: name, total: e.total, open: slices.Clone(v.visibleOpen(e))}
+		}
+	}
+	snapshot := r.s.db.p.NewSnapshot()
+	v.area, v.index = area, snapshot
+	return v, snapshot.Close, nil
 }
 
 // isPending tells whether the view sees a message as deleted that the tables
