@@ -89,6 +89,7 @@ func (s *Stream) gather(e *machine.Effects, known bool) {
 // emit tells those who wait on this node.
 func (s *Stream) emit() {
 	a := &s.after
+	s.recount()
 	if len(a.published) > 0 {
 		s.ingest.answer(a.published)
 	}

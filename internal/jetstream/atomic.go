@@ -238,8 +238,12 @@ func (in *ingest) commitLocked(h *batchStep, b *staged, reply string) staging {
 	if in.bytes > 0 && in.bytes+len(b.msgs) > maxIngestBytes {
 		return staging{err: apierr.JSStreamTooManyRequests}
 	}
+	if e := in.s.checkRoom(0, 0, len(b.msgs)); e != nil {
+		return staging{err: e}
+	}
 	in.closeOpenLocked()
 	in.bytes += len(b.msgs)
+	in.s.await(len(b.msgs))
 	in.full = append(in.full, &batch{
 		kind: machine.KindBatch, cmd: b.msgs, replies: []string{reply}, size: len(b.msgs), id: h.id, count: b.count,
 	})

@@ -113,15 +113,7 @@ func (u *Usage) add(o Usage) {
 // over the nodes that answer in time.
 func (n *Node) AccountUsage(ctx context.Context, account string) Usage {
 	sum := n.localUsage(account)
-	var mu sync.Mutex
-	n.askAll(ctx, methodUsage, []byte(account), func(_ base.NodeID, answer []byte) {
-		var u Usage
-		if json.Unmarshal(answer, &u) == nil {
-			mu.Lock()
-			sum.add(u)
-			mu.Unlock()
-		}
-	})
+	sum.add(n.useElsewhere(ctx, account))
 	return sum
 }
 

@@ -96,11 +96,11 @@ func (in *ingest) takePartLocked(m *router.Msg, part *fastPart, valid bool) []by
 	if begins && !in.admitFastLocked() {
 		return in.s.publishError(apierr.JSBatchPublishTooManyInflight, 0)
 	}
-	if !in.gatherLocked(m, part) {
-		if part.Seq == 1 {
-			return in.s.publishError(apierr.JSStreamTooManyRequests, 0)
+	if e := in.gatherLocked(m, part); e != nil {
+		if e == apierr.JSStreamTooManyRequests && part.Seq > 1 {
+			return nil
 		}
-		return nil
+		return in.s.publishError(e, 0)
 	}
 	if !begins {
 		return nil

@@ -351,6 +351,9 @@ func (f *feed) store(body []byte) error {
 	if len(body) == 0 {
 		return nil
 	}
+	if e := f.s.checkRoom(0, 0, len(body)); e != nil { // it is offered again
+		return e
+	}
 	ctx, cancel := context.WithTimeout(f.ctx, proposalTimeout)
 	defer cancel()
 	r, err := f.s.Propose(ctx, &machine.Copy{Time: f.s.node.cfg.Clock.Now().UnixNano(), Origin: f.key, Body: body})

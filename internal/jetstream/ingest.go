@@ -135,6 +135,7 @@ func (in *ingest) stop() {
 		in.s.node.cfg.Router.Unsubscribe(sub)
 	}
 	in.active, in.subs = false, nil
+	in.s.await(-in.bytes)
 	in.open, in.full, in.bytes = nil, nil, 0
 	in.unstageAllLocked()
 }
@@ -177,9 +178,10 @@ func (in *ingest) takePlain(m *router.Msg) {
 		in.mu.Unlock()
 		return
 	}
-	if !in.gatherLocked(m, nil) {
+	if e := in.gatherLocked(m, nil); e != nil {
+		noAck := in.rules.NoAck
 		in.mu.Unlock()
-		in.s.refuse(string(m.Reply), apierr.JSStreamTooManyRequests)
+		in.tellRefused(string(m.Reply), e, noAck)
 		return
 	}
 	wake := in.wakeLocked()
@@ -189,14 +191,28 @@ func (in *ingest) takePlain(m *router.Msg) {
 	}
 }
 
-// gatherLocked adds a message to the command that is being filled; false when too
-// much waits already. part is nil for a message of no fast batch.
-func (in *ingest) gatherLocked(m *router.Msg, part *fastPart) bool {
+// tellRefused answers a message that was not taken.
+func (in *ingest) tellRefused(reply string, e *apierr.Error, noAck bool) {
+	switch {
+	case e == apierr.JSStreamTooManyRequests:
+		in.s.refuse(reply, e)
+	case reply != "" && !noAck:
+		in.s.reply(reply, in.s.publishError(e, 0))
+	}
+}
+
+// gatherLocked adds a message to the command that is being filled, or tells why
+// there is no room for it. part is nil for a message of no fast batch.
+func (in *ingest) gatherLocked(m *router.Msg, part *fastPart) *apierr.Error {
 	size := len(m.Subject) + len(m.Header) + len(m.Payload) + 8
 	if in.bytes+size > maxIngestBytes {
-		return false
+		return apierr.JSStreamTooManyRequests
+	}
+	if e := in.s.checkRoom(len(m.Subject), len(m.Header), len(m.Payload)); e != nil {
+		return e
 	}
 	in.bytes += size
+	in.s.await(size)
 	if part != nil && in.open != nil && in.open.kind != machine.KindFastPublish {
 		in.closeOpenLocked()
 	}
@@ -220,7 +236,7 @@ func (in *ingest) gatherLocked(m *router.Msg, part *fastPart) bool {
 	if len(b.cmd) >= maxBatchBytes || len(b.replies) >= maxBatchMsgs {
 		in.closeOpenLocked()
 	}
-	return true
+	return nil
 }
 
 // closeOpenLocked lets nothing more into the command that is being filled.
@@ -278,6 +294,7 @@ func (in *ingest) propose() (refused []string) {
 			if isOverloaded(err) {
 				refused = append(refused, b.refusable()...)
 			}
+			in.s.await(-b.size)
 			in.recycleLocked(b)
 			continue
 		}
@@ -367,6 +384,7 @@ func (in *ingest) applied(first uint64) *batch {
 	for i, x := range in.inflight {
 		if x.first == first {
 			in.inflight = append(in.inflight[:0], in.inflight[i+1:]...)
+			in.s.await(-x.size)
 			return x
 		}
 		if x.first > first {
@@ -389,6 +407,9 @@ func (in *ingest) more() {
 // abandon forgets commands of an earlier term that were never applied.
 func (in *ingest) abandon() {
 	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, b := range in.inflight {
+		in.s.await(-b.size)
+	}
 	in.inflight = nil
-	in.mu.Unlock()
 }

@@ -108,6 +108,7 @@ type Node struct {
 	acks      recentAcks
 	pulse     pulse
 	batches   openBatches
+	room      room
 
 	checkpointMu sync.Mutex
 	lastSaved    time.Time

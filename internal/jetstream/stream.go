@@ -52,6 +52,9 @@ type Stream struct {
 
 	receiving atomic.Bool // somebody on this node brings a backup; see restore.go
 
+	use   *accountUse
+	tally tally
+
 	requests *waiters[machine.Reply]
 	ingest   ingest
 	copying  copying
@@ -116,6 +119,7 @@ func (n *Node) openStream(a *meta.Assignment, r base.Replica, initial []base.Rep
 	s.lead.Store(&rafthost.LeaderInfo{})
 	s.members.Store(&members{})
 	s.requests = newWaiters[machine.Reply]()
+	s.use = n.room.account(a.Account)
 	s.ingest.init(s)
 	s.copying.s = s
 	s.outbox.init(s)
@@ -130,6 +134,7 @@ func (n *Node) openStream(a *meta.Assignment, r base.Replica, initial []base.Rep
 		return nil, err
 	}
 	s.countRunners()
+	s.recount()
 	if err := s.comeback.open(s); err != nil {
 		return nil, fmt.Errorf("open log of stream %s: %w", a.Name, err)
 	}
@@ -282,6 +287,7 @@ func (s *Stream) Restore(index uint64, r io.Reader) error {
 		return err
 	}
 	s.countRunners()
+	s.recount()
 	s.comeback.need(s)
 	return nil
 }
@@ -302,6 +308,7 @@ func (s *Stream) LeaderChange(l rafthost.LeaderInfo) {
 		s.requests.fail(s.node.cfg.Clock.Now(), errLostLeadership)
 		s.deltas.clear()
 	}
+	s.recount()
 	if l.Self && l.Ready && !(before.Self && before.Ready) {
 		s.node.leaderElected(s)
 	}
@@ -350,6 +357,7 @@ func (s *Stream) close(reason runner.CloseReason) {
 	s.copying.stop()
 	s.stopRunners(reason)
 	s.duty.stop()
+	s.leave()
 }
 
 // over leaves nothing behind of a group that calls no more: a replica that was
@@ -361,6 +369,7 @@ func (s *Stream) over() {
 	s.duty.stop()
 	s.deltas.clear()
 	s.requests.fail(s.node.cfg.Clock.Now(), errLostLeadership)
+	s.recount()
 }
 
 func (d *duty) stop() {

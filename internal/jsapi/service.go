@@ -9,6 +9,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"weir/internal/account"
 	"weir/internal/base"
@@ -36,7 +37,8 @@ type Config struct {
 
 // Limits are the server's for every account; 0 is none.
 type Limits struct {
-	MaxAckPending, MaxRequestBatch int // of a consumer
+	MaxAckPending, MaxRequestBatch int           // of a consumer
+	DuplicateWindow                time.Duration // of a stream
 }
 
 // locator says where requests are answered; *jetstream.Node is one.

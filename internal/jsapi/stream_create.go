@@ -30,7 +30,7 @@ func (c *call) streamCreate() {
 		if err := c.followOrigin(&cfg, pedantic); err != nil {
 			return cfg, err
 		}
-		return stream.Check(cfg, streamLimits(c.acc, cfg.Storage), pedantic)
+		return stream.Check(cfg, c.svc.streamLimits(c.acc, cfg.Storage), pedantic)
 	})
 	if err == nil && cfg.Replicas > 1 && c.svc.cfg.Cluster == "" {
 		err = apierr.JSStreamReplicasNotSupportedErr
@@ -76,13 +76,14 @@ func (c *call) decodeStream(check func(api.StreamConfig, bool) (api.StreamConfig
 	return check(req.StreamConfig, req.Pedantic)
 }
 
-// streamLimits are the account's limits for one stream.
-func streamLimits(acc *account.Account, storage api.Storage) stream.Limits {
+// streamLimits are the account's and the server's limits for one stream.
+func (s *Service) streamLimits(acc *account.Account, storage api.Storage) stream.Limits {
+	l := stream.Limits{MaxDuplicates: s.cfg.Limits.DuplicateWindow}
 	js := acc.JetStream()
 	if js == nil {
-		return stream.Limits{}
+		return l
 	}
-	l := stream.Limits{MaxBytesRequired: js.MaxBytesRequired, MaxStreamBytes: js.StoreMaxStreamBytes}
+	l.MaxBytesRequired, l.MaxStreamBytes = js.MaxBytesRequired, js.StoreMaxStreamBytes
 	if storage == api.MemoryStorage {
 		l.MaxStreamBytes = js.MemoryMaxStreamBytes
 	}
@@ -103,12 +104,24 @@ func (c *call) sameStream(name string, raw json.RawMessage) (exists bool, err *a
 	return exists, err
 }
 
+// notPlaced is why a stream has no place. A server alone says that it has no room for it.
+func (c *call) notPlaced(cfg *api.StreamConfig, failed *apierr.Error) *apierr.Error {
+	noRoom := meta.PlacementError{NoStorage: true}
+	switch {
+	case c.svc.cfg.Cluster != "" || failed.Description != noRoom.Error():
+		return failed
+	case cfg.Storage == api.MemoryStorage:
+		return apierr.JSMemoryResourcesExceededErr
+	}
+	return apierr.JSStorageResourcesExceededErr
+}
+
 // placed chooses the nodes of a new stream and the one to lead first.
 func (c *call) placed(cfg *api.StreamConfig, raw json.RawMessage) (cmd *meta.StreamCreate, err *apierr.Error) {
 	planned := c.svc.node.Plan(func(p *meta.Planner) {
 		cluster, nodes, preferred, failed := p.Create(cfg, []string{c.svc.cfg.Cluster})
 		if failed != nil {
-			err = failed
+			err = c.notPlaced(cfg, failed)
 			return
 		}
 		cmd = &meta.StreamCreate{

@@ -84,7 +84,7 @@ func (c *call) decodeRestore(req *api.StreamRestoreRequest) (api.StreamConfig, *
 	}
 	sealed := req.Config.Sealed
 	req.Config.Sealed = false
-	cfg, err := stream.Check(req.Config, streamLimits(c.acc, req.Config.Storage), false)
+	cfg, err := stream.Check(req.Config, c.svc.streamLimits(c.acc, req.Config.Storage), false)
 	cfg.Sealed = sealed
 	return cfg, err
 }

@@ -53,7 +53,7 @@ func (c *call) plannedUpdate() (*meta.StreamUpdate, *apierr.Error) {
 		if err := c.followOrigin(&cfg, pedantic); err != nil {
 			return cfg, err
 		}
-		return stream.CheckUpdate(have.Config, cfg, streamLimits(c.acc, cfg.Storage), pedantic)
+		return stream.CheckUpdate(have.Config, cfg, c.svc.streamLimits(c.acc, cfg.Storage), pedantic)
 	})
 	if err == nil && cfg.Replicas > 1 && c.svc.cfg.Cluster == "" {
 		err = apierr.JSStreamReplicasNotSupportedErr

@@ -99,6 +99,9 @@ func (t *transition) updateStream(c *StreamUpdate) *apierr.Error {
 	if t.takenBy(a.Account, a.Name, a.Config.Subjects) != "" {
 		return apierr.JSStreamSubjectOverlapErr
 	}
+	if err := checkConsumers(a, c.Limits); err != nil {
+		return err
+	}
 	if err := t.checkBytes(a, c.Limits); err != nil {
 		return err
 	}

@@ -32,7 +32,12 @@ func (s *State) checkCount(a *Assignment, limits *Limits) *apierr.Error {
 			return apierr.JSMaximumStreamsLimitErr
 		}
 	}
-	if limits.MaxConsumers > 0 && a.Config.MaxConsumers > limits.MaxConsumers {
+	return checkConsumers(a, limits)
+}
+
+// checkConsumers judges a stream's limit of consumers by the account's.
+func checkConsumers(a *Assignment, limits *Limits) *apierr.Error {
+	if limits != nil && limits.MaxConsumers > 0 && a.Config.MaxConsumers > limits.MaxConsumers {
 		return apierr.JSMaximumConsumersLimitErr
 	}
 	return nil

@@ -33,7 +33,9 @@ func (s *Server) buildJetStream(identity jetstream.Identity) error {
 	s.node = node
 	s.api = jsapi.New(node, jsapi.Config{
 		Name: s.name, Cluster: s.clusterName(), Domain: js.Domain,
-		Limits: jsapi.Limits{MaxAckPending: js.Limits.MaxAckPending, MaxRequestBatch: js.Limits.MaxRequestBatch},
+		Limits: jsapi.Limits{
+			MaxAckPending: js.Limits.MaxAckPending, MaxRequestBatch: js.Limits.MaxRequestBatch, DuplicateWindow: js.Limits.DuplicateWindow,
+		},
 		Router: s.router, Accounts: s.accounts, Logger: s.log, Clock: s.clock,
 	})
 	node.SetRequestHandler(s.api.Handle)

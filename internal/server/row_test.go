@@ -24,7 +24,7 @@ import (
 // that a client can see, by their numbers.
 
 // rowAccounts are the accounts of the clusters that rows are shown on: APP and APP2
-// without limits, LIM with some, SYS the system account.
+// without limits, LIM with some, SMALL with narrow ones, SYS the system account.
 const rowAccounts = `
 system_account: SYS
 accounts {
@@ -32,6 +32,7 @@ accounts {
   APP { jetstream: enabled, users: [{user: "app", password: "pw"}] }
   APP2 { jetstream: enabled, users: [{user: "app2", password: "pw"}] }
   LIM { jetstream { max_file: 10GB, max_mem: 1GB, max_streams: 3, max_consumers: 4 }, users: [{user: "lim", password: "pw"}] }
+  SMALL { jetstream { max_file: 1MB, max_mem: 1MB }, users: [{user: "small", password: "pw"}] }
   OFF { users: [{user: "off", password: "pw"}] }
 }`
 
@@ -79,7 +80,7 @@ func sharedRows(t *testing.T) *rows {
 	}
 	r := &rows{testCluster: shared.rows.in(t)}
 	r.connectAll(t)
-	for _, account := range []string{"APP", "APP2", "LIM"} { // what earlier tests left
+	for _, account := range []string{"APP", "APP2", "LIM", "SMALL"} { // what earlier tests left
 		r.must(r.sys, "ACCOUNT.PURGE."+account, nil)
 	}
 	return r

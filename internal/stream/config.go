@@ -39,12 +39,14 @@ const (
 	reservedBySystem = "$SYS.>"
 )
 
-// Limits are those of the account that bear on a stream; zero is none.
+// Limits are those of the account and the server that bear on a stream; zero is none.
 type Limits struct {
 	// MaxBytesRequired: a stream has to have max_bytes.
 	MaxBytesRequired bool
 	// MaxStreamBytes is the most that max_bytes may be.
 	MaxStreamBytes int64
+	// MaxDuplicates is the most that duplicate_window may be; the server's.
+	MaxDuplicates time.Duration
 }
 
 // Check fills in the defaults of a configuration for a new stream and checks it. pedantic refuses a value that would be
@@ -62,7 +64,7 @@ func Check(cfg api.StreamConfig, limits Limits, pedantic bool) (api.StreamConfig
 func check(cfg api.StreamConfig, limits Limits, pedantic bool) (api.StreamConfig, *apierr.Error) {
 	steps := []func(*api.StreamConfig) *apierr.Error{
 		checkName,
-		func(c *api.StreamConfig) *apierr.Error { return setDefaults(c, pedantic) },
+		func(c *api.StreamConfig) *apierr.Error { return setDefaults(c, limits, pedantic) },
 		func(c *api.StreamConfig) *apierr.Error { return limits.check(c) },
 		checkTimes,
 		checkDiscard,
@@ -115,7 +117,7 @@ func checkName(c *api.StreamConfig) *apierr.Error {
 }
 
 // setDefaults replaces what is absent, and numbers that mean the same.
-func setDefaults(c *api.StreamConfig, pedantic bool) *apierr.Error {
+func setDefaults(c *api.StreamConfig, limits Limits, pedantic bool) *apierr.Error {
 	orDefault(&c.Retention, api.LimitsRetention)
 	orDefault(&c.Discard, api.DiscardOld)
 	orDefault(&c.Storage, api.FileStorage)
@@ -142,6 +144,9 @@ func setDefaults(c *api.StreamConfig, pedantic bool) *apierr.Error {
 	}
 	if c.Duplicates == 0 && c.Mirror == nil && len(c.Sources) == 0 {
 		c.Duplicates = defaultDuplicateWindow
+		if limits.MaxDuplicates > 0 {
+			c.Duplicates = min(c.Duplicates, limits.MaxDuplicates)
+		}
 		if c.MaxAge >= minDuration && c.MaxAge < c.Duplicates {
 			if pedantic {
 				return apierr.JSPedanticErrF("duplicate window cannot be bigger than max age")
@@ -225,6 +230,8 @@ func (l Limits) check(c *api.StreamConfig) *apierr.Error {
 		return apierr.JSStreamMaxBytesRequired
 	case l.MaxStreamBytes > 0 && c.MaxBytes > l.MaxStreamBytes:
 		return apierr.JSStreamMaxStreamBytesExceeded
+	case l.MaxDuplicates > 0 && c.Duplicates > l.MaxDuplicates:
+		return invalid("duplicates window can not be larger then server limit of %v", l.MaxDuplicates)
 	}
 	return nil
 }
