@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -26,6 +27,12 @@ type backedUp struct {
 // backup makes a backup as the stock client does, with chunks of 1 KiB.
 func (r *rows) backup(nc *nats.Conn, name string) *backedUp {
 	r.t.Helper()
+	return r.backupAround(nc, name, func() {})
+}
+
+// backupAround makes a backup and does something when the first chunk has come.
+func (r *rows) backupAround(nc *nats.Conn, name string, meanwhile func()) *backedUp {
+	r.t.Helper()
 	inbox := nats.NewInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
@@ -44,6 +51,9 @@ func (r *rows) backup(nc *nats.Conn, name string) *backedUp {
 				r.t.Fatalf("backup of %s ends with %q", name, got)
 			}
 			return b
+		}
+		if len(b.archive) == 0 {
+			meanwhile()
 		}
 		b.archive = append(b.archive, m.Data...)
 		if m.Reply != "" {
@@ -363,6 +373,34 @@ func TestRow44_InterruptedRestore(t *testing.T) {
 		t.Errorf("restored %+v\nof %+v", got, want)
 	}
 	r.sameOnAll("R44I")
+}
+
+// TestRow44_BackupIsOfOneMoment changes a stream, and at last deletes it, while it is backed up.
+func TestRow44_BackupIsOfOneMoment(t *testing.T) {
+	r := sharedRows(t)
+	r.fill("R44M", 3)
+	noise := rand.NewChaCha8([32]byte{})
+	for range 40 { // more than is read ahead of the client's acks
+		data := make([]byte, 64<<10)
+		noise.Read(data)
+		if _, err := r.js.Publish(r.ctx, "R44M.x", data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := r.content("R44M")
+	b := r.backupAround(r.app, "R44M", func() {
+		r.publish("R44M.late", 20)
+		r.must(r.app, "STREAM.MSG.DELETE.R44M", `{"seq":30}`)
+		r.must(r.app, "CONSUMER.DELETE.R44M.busy", nil)
+		r.must(r.app, "STREAM.PURGE.R44M", nil)
+		r.must(r.app, "STREAM.DELETE.R44M", nil)
+	})
+	if a := r.restore(r.app, b); a.Error != nil {
+		t.Fatalf("%s", a.raw)
+	}
+	if got := r.content("R44M"); !reflect.DeepEqual(got, want) {
+		t.Errorf("restored %+v\nof %+v", got, want)
+	}
 }
 
 func TestRow44_Advisories(t *testing.T) {
