@@ -67,7 +67,7 @@ func (w *scaleWork) run() error {
 }
 
 func (w *scaleWork) connect(n *procs.Node) (*nats.Conn, error) {
-	nc, err := nats.Connect(n.URL(), nats.NoReconnect(), nats.CustomInboxPrefix("_INBOX.scale"))
+	nc, err := nats.Connect(n.URL(), nats.NoReconnect(), nats.Name(n.Name))
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", n.Name, err)
 	}
@@ -203,7 +203,7 @@ func (w *scaleWork) attach() error {
 		if err != nil {
 			return err
 		}
-		sub, err := nc.Subscribe("_INBOX.scale.*", func(m *nats.Msg) { w.arrived(nc, m) })
+		sub, err := nc.Subscribe(scaleInbox(nc)+"*", func(m *nats.Msg) { w.arrived(nc, m) })
 		if err != nil {
 			return err
 		}
@@ -238,12 +238,15 @@ func (w *scaleWork) connOf(i int) *nats.Conn { return w.conns[i%len(w.conns)] }
 func (w *scaleWork) pull(nc *nats.Conn, i int) error {
 	w.pulled[i].Store(time.Now().UnixNano())
 	number := strconv.Itoa(i)
-	return nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+scaleStream+".c"+number, "_INBOX.scale."+number, []byte(scalePull))
+	return nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+scaleStream+".c"+number, scaleInbox(nc)+number, []byte(scalePull))
 }
+
+// scaleInbox is the prefix of a connection's inboxes; the consumer's number follows.
+func scaleInbox(nc *nats.Conn) string { return "_INBOX.scale." + nc.Opts.Name + "." }
 
 // arrived takes a message, or the end of a pull, which is made anew at once.
 func (w *scaleWork) arrived(nc *nats.Conn, m *nats.Msg) {
-	if number, ended := strings.CutPrefix(m.Subject, "_INBOX.scale."); ended {
+	if number, ended := strings.CutPrefix(m.Subject, scaleInbox(nc)); ended {
 		if i, err := strconv.Atoi(number); err == nil {
 			_ = w.pull(nc, i) // a broken connection ends the round
 		}
