@@ -219,6 +219,19 @@ func decodeSeqs(r *base.Decoder, visit func(uint64)) {
 // CheckOps tells whether buf holds operations that can be applied, before any of them is.
 func CheckOps(buf []byte) error { return decodeOps(buf, nopVisitor{}) }
 
+// AcksIn calls visit for each message that buf acknowledges or terminates. It fails as CheckOps does.
+func AcksIn(buf []byte, visit func(seq uint64)) error {
+	return decodeOps(buf, ackVisitor{visit: visit})
+}
+
+type ackVisitor struct {
+	nopVisitor
+	visit func(seq uint64)
+}
+
+func (v ackVisitor) ack(seq uint64)    { v.visit(seq) }
+func (v ackVisitor) ackAll(seq uint64) { v.visit(seq) }
+
 type nopVisitor struct{}
 
 func (nopVisitor) deliver(int64, uint64, uint64)           {}

@@ -2,10 +2,13 @@ package jetstream
 
 import (
 	"bytes"
+	"fmt"
 	"sync"
 	"time"
 
 	"weir/internal/base"
+	"weir/internal/consumer"
+	"weir/internal/machine"
 )
 
 // recentAcks are the acknowledgements that clients of this node last sent to
@@ -75,4 +78,36 @@ func (n *Node) repeatAcks(node base.NodeID) {
 	for i := range list {
 		n.requests(&list[i])
 	}
+}
+
+// passOnAcks gives the acks in deltas that came too late, as a new runner was
+// appointed, to that one. What it does not know to be delivered it leaves alone.
+func (s *Stream) passOnAcks(id uint64, list []machine.Delta) {
+	var seqs []uint64
+	for _, d := range list {
+		if err := consumer.AcksIn(d.Ops, func(seq uint64) { seqs = append(seqs, seq) }); err != nil {
+			s.node.cfg.Logger.Errorf("Stream %s: acks of a runner that was replaced: %v", s.name, err)
+		}
+	}
+	if len(seqs) == 0 {
+		return
+	}
+	// Not here: whoever calls may hold what the way to the runner needs.
+	s.node.spawn(func() {
+		name := ""
+		s.View(func(m *machine.Machine) {
+			if c := m.ConsumerByID(id); c != nil {
+				name = c.Name
+			}
+		})
+		if name == "" {
+			return
+		}
+		for _, seq := range seqs {
+			s.node.requests(&Request{
+				Account: s.account, Subject: fmt.Sprintf("%s%s.%s.1.%d.%d.0.0", ackPrefix, s.name, name, seq, seq),
+				Origin: s.node.cfg.Identity.Node, Since: s.node.cfg.Clock.Now(),
+			})
+		}
+	})
 }

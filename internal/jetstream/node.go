@@ -163,7 +163,8 @@ func New(cfg Config) (*Node, error) {
 	n.handlers = map[method]callHandler{
 		methodHello: n.boot.handleHello, methodPlan: n.boot.handlePlan, methodJoin: n.handleJoin,
 		methodMeta: n.handleMeta, methodUsage: n.handleUsage, methodDetail: n.handleDetail, methodPropose: n.handlePropose,
-		methodReturn: n.handleReturn, methodStanding: n.handleStanding, methodApplied: n.handleApplied,
+		methodReturn: n.handleReturn, methodStanding: n.handleStanding,
+		methodRetire: n.handleRetire, methodApplied: n.handleApplied,
 	}
 	return n, nil
 }

@@ -59,9 +59,14 @@ func (o *outbox) send(d *runner.Delta) {
 	u := o.waiting[d.Consumer]
 	if u != nil && u.epoch > d.Epoch {
 		o.mu.Unlock()
+		o.s.passOnAcks(d.Consumer, []machine.Delta{md})
 		return
 	}
+	var lapsed []machine.Delta
 	if u == nil || u.epoch < d.Epoch {
+		if u != nil {
+			lapsed = u.list
+		}
 		u = &unsettled{epoch: d.Epoch, moved: o.s.node.cfg.Clock.Now()}
 		o.waiting[d.Consumer] = u
 	}
@@ -69,6 +74,7 @@ func (o *outbox) send(d *runner.Delta) {
 	o.unsent = append(o.unsent, md)
 	wake := o.queueLocked()
 	o.mu.Unlock()
+	o.s.passOnAcks(d.Consumer, lapsed)
 	if wake {
 		o.s.node.flushSoon(o.s)
 	}
@@ -122,9 +128,11 @@ func (o *outbox) settled(d machine.DeltaResult) {
 		return
 	}
 	var done uint64
+	var lapsed []machine.Delta
 	wake := false
 	switch d.Verdict {
 	case consumer.Stale:
+		lapsed = u.list
 		delete(o.waiting, d.ID)
 	case consumer.Premature:
 		if d.Ticket > u.repeated {
@@ -143,6 +151,7 @@ func (o *outbox) settled(d machine.DeltaResult) {
 		}
 	}
 	o.mu.Unlock()
+	o.s.passOnAcks(d.ID, lapsed)
 	if wake {
 		o.s.node.flushSoon(o.s)
 	}
@@ -155,6 +164,18 @@ func (o *outbox) settled(d machine.DeltaResult) {
 func (o *outbox) repeatLocked(u *unsettled) {
 	o.unsent = append(o.unsent, u.list...)
 	u.repeated, u.moved = u.list[len(u.list)-1].Ticket, o.s.node.cfg.Clock.Now()
+}
+
+// lapse drops what a consumer's runner had under way, as another one was
+// appointed, who gets the acks in it.
+func (o *outbox) lapse(id uint64) {
+	o.mu.Lock()
+	u := o.waiting[id]
+	delete(o.waiting, id)
+	o.mu.Unlock()
+	if u != nil {
+		o.s.passOnAcks(id, u.list)
+	}
 }
 
 // forget drops what a consumer's runner had under way, as it is no more.

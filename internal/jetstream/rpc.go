@@ -48,6 +48,7 @@ const (
 	methodReturn      method = 9  // group leader: appoint this replica's runners anew
 	methodStanding    method = 10 // this is how I stand
 	methodApplied     method = 11 // has this replica applied that much?
+	methodRetire      method = 12 // let runners of these consumers stop delivering
 )
 
 // callHandler answers one call; it may block. An error travels as its text.

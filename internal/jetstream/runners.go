@@ -85,7 +85,7 @@ func (s *Stream) syncRunner(change consumerChange) {
 		if old != nil {
 			old.Close(runner.CloseLeadership)
 			delete(s.runners, c.ID)
-			s.outbox.forget(c.ID)
+			s.outbox.lapse(c.ID)
 		}
 		return
 	}
@@ -99,8 +99,10 @@ func (s *Stream) syncRunner(change consumerChange) {
 		return
 	case old != nil && old.Epoch() == c.Epoch:
 		return // appointed twice in one batch of entries
-	case old != nil:
+	case change.Change == machine.ConsumerRestarted:
 		s.outbox.forget(c.ID)
+	case old != nil:
+		s.outbox.lapse(c.ID)
 	}
 	id := runner.Identity{Stream: s.name, Consumer: c.Name, ID: c.ID, Epoch: c.Epoch}
 	r := runner.New(s.env, s.node.sched, id, c.Config, runnerState(c))

@@ -175,6 +175,7 @@ func (n *Node) HandOver(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	n.retireAll(ctx)
 	n.leave()
 	n.reconcileLed()
 	n.awaitRelief(ctx)

@@ -43,7 +43,8 @@ func (c *call) consumerStepdown() {
 	case a.Runner == 0:
 		c.ok()
 	default:
-		c.propose(st, machine.Runners{a}, func(r machine.Reply) { c.done(r.Err) })
+		list := machine.Runners{a}
+		st.Relieve(list, func() { c.propose(st, list, func(r machine.Reply) { c.done(r.Err) }) })
 	}
 }
 

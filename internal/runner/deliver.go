@@ -28,6 +28,9 @@ const (
 // deliver puts messages on the wire while somebody wants them. It reports
 // whether it stopped only because its turn was over.
 func (r *Runner) deliver(now time.Time) (more bool) {
+	if r.retired(now) {
+		return false
+	}
 	if r.paused(now) {
 		r.endNoWait()
 		return false

@@ -135,6 +135,9 @@ type Runner struct {
 	held        int            // gated deliveries not on the wire yet
 	lazyAt      time.Time      // when a position of an ack-none consumer must be sent
 
+	// retiredUntil: nothing is delivered before, as another runner is to take over.
+	retiredUntil time.Time
+
 	now    time.Time // of this turn
 	turn   uint64    // counts turns
 	active time.Time // of the last sign of use, for the inactive threshold
@@ -237,6 +240,7 @@ func (r *Runner) step(s *scratch) (more bool, wake time.Time) {
 	r.turn++
 	r.handle(&in)
 	if r.done {
+		r.lastWord()
 		r.closeNow()
 		return false, time.Time{}
 	}

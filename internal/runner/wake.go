@@ -27,6 +27,9 @@ func (r *Runner) nextWake(now time.Time) time.Time {
 	if r.paused(now) {
 		sooner(r.pausedAt)
 	}
+	if r.retired(now) {
+		sooner(r.retiredUntil)
+	}
 	sooner(r.pin.expiresAt(r))
 	sooner(r.inactiveAt())
 	return at
