@@ -145,10 +145,11 @@ func (net *testNet) leave(n *Node) {
 
 // testCluster is a cluster of nodes in this process.
 type testCluster struct {
-	t        testing.TB
-	net      *testNet
-	expected int
-	all      []*harness
+	balanceAfter time.Duration // 0 is the default
+	t            testing.TB
+	net          *testNet
+	expected     int
+	all          []*harness
 }
 
 func newTestCluster(t testing.TB, expected int) *testCluster {
@@ -207,7 +208,7 @@ func (c *testCluster) create(h *harness) {
 		Identity: id, Name: h.name, Cluster: "test", FS: h.fs, Dir: "store", MaxMemory: 1 << 30, MaxStore: 1 << 30, Tags: h.tags,
 		Accounts: registry, Router: h.rt, Links: links{c.net, id.Node}, Expected: func() int { return c.expected },
 		Clock: base.SystemClock, Logger: testLogger{c.t}, TickInterval: 20 * time.Millisecond,
-		LogSegment: 1 << 20,
+		LogSegment: 1 << 20, BalanceAfter: c.balanceAfter,
 	})
 	if err != nil {
 		c.t.Fatal(err)

@@ -61,6 +61,8 @@ type Config struct {
 	LogTail uint64
 	// CheckpointInterval bounds how much log is replayed after a crash; 0: 30 s.
 	CheckpointInterval time.Duration
+	// BalanceAfter is how long after a node came back work moves to it; 0: 10 s.
+	BalanceAfter time.Duration
 }
 
 // Peer is another node that this one is linked to.
@@ -106,6 +108,7 @@ type Node struct {
 	locations locations
 	pulls     pulls
 	acks      recentAcks
+	balancer  balancer
 	pulse     pulse
 	batches   openBatches
 	room      room
@@ -126,6 +129,9 @@ type lockedRand struct {
 func New(cfg Config) (*Node, error) {
 	if cfg.CheckpointInterval == 0 {
 		cfg.CheckpointInterval = 30 * time.Second
+	}
+	if cfg.BalanceAfter == 0 {
+		cfg.BalanceAfter = balanceAfter
 	}
 	if cfg.Events == nil {
 		cfg.Events = noEvents{}

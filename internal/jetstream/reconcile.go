@@ -225,7 +225,7 @@ func (s *Stream) ChooseRunner() base.ReplicaID {
 	if len(online) == 0 {
 		return s.replica
 	}
-	return s.runs.least(online)
+	return s.runs.least(online, int(s.id%1021)) // so that streams of one consumer differ
 }
 
 // scheduleExpiry sets a timer for when messages, ids or schedules of the stream

@@ -241,6 +241,7 @@ func (n *Node) PeerUp(p Peer) {
 		n.meet(p.Node)
 	}
 	n.linksChanged()
+	n.balanceSoon()
 }
 
 // PeerDown tells that a link was lost.

@@ -39,9 +39,28 @@ func (l *runnerLoad) note(c *consumer.Consumer, deleted bool) {
 	l.count[c.Runner]++
 }
 
-// least is the replica with the fewest consumers; replicas is not empty.
-func (l *runnerLoad) least(replicas []base.ReplicaID) base.ReplicaID {
+// least is the replica with the fewest consumers, the first from an index on of
+// several; replicas is not empty.
+func (l *runnerLoad) least(replicas []base.ReplicaID, from int) base.ReplicaID {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.MinFunc(replicas, func(a, b base.ReplicaID) int { return l.count[a] - l.count[b] })
+	from %= len(replicas)
+	turned := slices.Concat(replicas[from:], replicas[:from])
+	return slices.MinFunc(turned, func(a, b base.ReplicaID) int { return l.count[a] - l.count[b] })
+}
+
+// of is how many a replica runs.
+func (l *runnerLoad) of(r base.ReplicaID) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.count[r]
+}
+
+// total adds what each replica runs to what its node runs.
+func (l *runnerLoad) total(sum map[base.NodeID]int, node func(base.ReplicaID) base.NodeID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for r, n := range l.count {
+		sum[node(r)] += n
+	}
 }

@@ -46,6 +46,13 @@ func (n *Node) fit(group base.GroupID, r base.Replica) (fit, leaving bool) {
 	return !slices.Contains(s.Failed, meta.LostReplica{Group: group, Replica: r.ID}), s.Leaving
 }
 
+// isLeaving tells whether this node is about to go.
+func (n *Node) isLeaving() bool {
+	n.standing.mu.Lock()
+	defer n.standing.mu.Unlock()
+	return n.standing.own.Leaving
+}
+
 // leave says that this node is about to go.
 func (n *Node) leave() {
 	n.changeStanding(func(own *standing) { own.Leaving = true })
@@ -148,6 +155,7 @@ func (n *Node) handleStanding(_ context.Context, from base.NodeID, body []byte) 
 	st.mu.Unlock()
 	if isNews {
 		n.reconcileLed()
+		n.balanceSoon()
 	}
 	return nil, nil
 }
