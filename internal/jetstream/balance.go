@@ -107,6 +107,10 @@ func (n *Node) balanceStep() (more, waits bool) {
 		if !s.Leads() {
 			continue
 		}
+		if !sameReplicas(s.members.Load().voters, s.Assignment().Replicas) {
+			waits = true // its members are changing
+			continue
+		}
 		fit, behind := s.candidates()
 		led[s], waits = fit, waits || behind
 	}
