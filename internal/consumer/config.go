@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"strconv"
 	"strings"
@@ -289,7 +288,7 @@ func checkFlowControlAcks(c *api.ConsumerConfig, _ *api.StreamConfig) *apierr.Er
 	return nil
 }
 
-// requiredLevel is the API level that a configuration needs.
+// requiredLevel is the API level that a configuration needs, an index of levelMetadata.
 func requiredLevel(c *api.ConsumerConfig) int {
 	switch {
 	case c.AckPolicy == api.AckFlowControl:
@@ -308,13 +307,28 @@ const (
 	serverLevelKey = "_nats.level"
 )
 
+// storedMetadata is what is kept of a configuration's metadata. Those that say nothing else share it: they are many, and it is
+// never changed.
 func storedMetadata(from map[string]string, level int) map[string]string {
-	m := maps.Clone(from)
+	m := clientMetadata(from)
 	if m == nil {
-		m = map[string]string{}
+		return levelMetadata[level]
 	}
-	delete(m, versionKey)
-	delete(m, serverLevelKey)
 	m[levelKey] = strconv.Itoa(level)
 	return m
 }
+
+// shareMetadata is m, or what storedMetadata would have shared.
+func shareMetadata(m map[string]string) map[string]string {
+	if len(m) != 1 {
+		return m
+	}
+	for _, shared := range levelMetadata {
+		if m[levelKey] == shared[levelKey] {
+			return shared
+		}
+	}
+	return m
+}
+
+var levelMetadata = [...]map[string]string{{levelKey: "0"}, {levelKey: "1"}, {levelKey: "2"}, {levelKey: "3"}, {levelKey: "4"}}

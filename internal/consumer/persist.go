@@ -167,6 +167,7 @@ func (l *loader) config(id uint64, value []byte) error {
 		}
 	}
 	c := &Consumer{ID: id, Created: time.Unix(0, d.Created).UTC(), LastPerSubject: d.LastPerSubject, pending: pendingSet{shared: l.spans}}
+	d.Config.Metadata = shareMetadata(d.Config.Metadata)
 	c.setConfig(d.Config)
 	l.list = append(l.list, c)
 	l.byID[id] = c

@@ -110,7 +110,11 @@ func (s *Scheduler) work() {
 		s.mu.Unlock()
 		more, at := r.step(scratch)
 		s.mu.Lock()
-		if !more {
+		switch {
+		case more:
+		case r.done:
+			s.forgetLocked(r)
+		default:
 			s.atLocked(r, at)
 		}
 		s.busy--
@@ -124,21 +128,30 @@ func (s *Scheduler) work() {
 	}
 }
 
-// atLocked asks for r to be woken at t; the zero time takes back an earlier wish.
+// atLocked asks for r to be woken at t; the zero time is never. It may be woken
+// earlier, as an earlier wish stays: most of them, the ends of ack waits, are taken
+// back by an ack long before.
 func (s *Scheduler) atLocked(r *Runner, t time.Time) {
 	switch {
-	case t.IsZero() && r.run.timer > 0:
-		heap.Remove(&s.timers, r.run.timer-1)
 	case t.IsZero():
-	case r.run.timer > 0 && r.run.at.Equal(t):
-	case r.run.timer > 0:
+		return
+	case r.run.timer == 0:
+		r.run.at = t
+		heap.Push(&s.timers, r)
+	case t.Before(r.run.at):
 		r.run.at = t
 		heap.Fix(&s.timers, r.run.timer-1)
 	default:
-		r.run.at = t
-		heap.Push(&s.timers, r)
+		return
 	}
 	s.armLocked()
+}
+
+// forgetLocked takes back the wish of a runner that has ended.
+func (s *Scheduler) forgetLocked(r *Runner) {
+	if r.run.timer > 0 {
+		heap.Remove(&s.timers, r.run.timer-1)
+	}
 }
 
 // armLocked sets the clock's timer for the earliest deadline.
