@@ -57,6 +57,9 @@ func isEmpty(body []byte) bool {
 	if len(body) == 0 {
 		return true
 	}
+	if body[0] != '{' {
+		return false
+	}
 	var fields map[string]json.RawMessage
 	return json.Unmarshal(body, &fields) == nil && len(fields) == 0
 }
@@ -89,6 +92,7 @@ func checkStreamEnums(c *api.StreamConfig) *apierr.Error {
 		oneOf(c.Discard, api.DiscardOld, api.DiscardNew),
 		oneOf(c.Storage, api.FileStorage, api.MemoryStorage),
 		checkCompression(c.Compression),
+		oneOf(c.PersistMode, "default", "async"),
 	)
 }
 

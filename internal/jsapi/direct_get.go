@@ -33,7 +33,7 @@ func (c *call) directGet() {
 		c.status(408, "Empty Request")
 	case !selects(&req) || req.Batch > 0 && req.LastFor != "":
 		c.status(408, "Bad Request")
-	case req.Batch > 0:
+	case req.Batch != 0:
 		c.directBatch(st, &req)
 	default:
 		c.directOne(st, &req)

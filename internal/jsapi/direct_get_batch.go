@@ -18,7 +18,8 @@ const (
 )
 
 // directBatch answers a direct get with batch: that many messages from a start
-// on, then status 204. At least one is sent, however small max_bytes.
+// on, then status 204. At least one is sent, however small max_bytes; none of a
+// batch below 0.
 func (c *call) directBatch(st *jetstream.Stream, req *api.StreamMsgGetRequest) {
 	read, filter := st.Store().Reader(), filterOf(req)
 	from, err := startOf(st, req)
@@ -26,17 +27,20 @@ func (c *call) directBatch(st *jetstream.Stream, req *api.StreamMsgGetRequest) {
 		c.directFailed(st, err)
 		return
 	}
-	pending, err := read.NumPending(from, filter)
+	var pending uint64
+	if req.NextFor == "" || subject.Valid(req.NextFor) { // no message has another
+		pending, err = read.NumPending(from, filter)
+	}
 	if err != nil {
 		c.directFailed(st, err)
 		return
 	}
-	if pending == 0 {
+	if pending == 0 && req.Batch > 0 {
 		c.status(404, "Message Not Found")
 		return
 	}
 	b := batch{call: c, st: st, req: req, place: batchPlace{pending: pending}}
-	for b.more() {
+	for req.Batch > 0 && b.more() {
 		var m msg.Message
 		ok, err := read.Next(from, filter, &m, nil)
 		if err != nil {
@@ -56,14 +60,13 @@ func (c *call) directBatch(st *jetstream.Stream, req *api.StreamMsgGetRequest) {
 // directLast answers a direct get with multi_last: the last message of each
 // subject, as of a sequence or time, in the order of their sequences.
 func (c *call) directLast(st *jetstream.Stream, req *api.StreamMsgGetRequest) {
-	for _, s := range req.MultiFor {
-		if !subject.Valid(s) {
-			c.status(408, "Bad Request")
-			return
-		}
-	}
 	if req.UpToSeq > 0 && req.UpToTime != nil || req.LastFor != "" || req.NextFor != "" {
 		c.status(408, "Bad Request")
+		return
+	}
+	req.MultiFor = slices.DeleteFunc(req.MultiFor, func(s string) bool { return !subject.Valid(s) })
+	if len(req.MultiFor) == 0 {
+		c.status(404, "No Results")
 		return
 	}
 	seqs, upTo, err := lastOfEach(st, req)
@@ -78,6 +81,7 @@ func (c *call) directLast(st *jetstream.Stream, req *api.StreamMsgGetRequest) {
 		c.status(413, "Too Many Results")
 		return
 	}
+	seqs = slices.DeleteFunc(seqs, func(seq uint64) bool { return seq < req.Seq })
 	b := batch{call: c, st: st, req: req, place: batchPlace{pending: uint64(len(seqs))}}
 	for _, seq := range seqs {
 		if !b.more() {
@@ -114,9 +118,7 @@ func lastOfEach(st *jetstream.Stream, req *api.StreamMsgGetRequest) (seqs []uint
 		upTo = min(upTo, next-1)
 	}
 	err = read.AllLast(subject.NewFilter(req.MultiFor...), upTo, func(_ string, seq uint64) bool {
-		if seq >= req.Seq {
-			seqs = append(seqs, seq)
-		}
+		seqs = append(seqs, seq)
 		return len(seqs) <= maxMultiLast
 	})
 	slices.Sort(seqs)
@@ -139,7 +141,7 @@ func (b *batch) more() bool {
 	if wanted <= 0 {
 		wanted = math.MaxInt
 	}
-	if limit <= 0 {
+	if limit == 0 {
 		limit = maxBatchBytes
 	}
 	return b.place.pending > 0 && b.sent < wanted && (b.sent == 0 || b.bytes < limit)

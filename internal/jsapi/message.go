@@ -14,8 +14,6 @@ func selects(r *api.StreamMsgGetRequest) bool {
 	case r.Seq > 0 && r.LastFor != "", r.Seq > 0 && r.StartTime != nil, r.LastFor != "" && r.NextFor != "",
 		r.LastFor != "" && r.StartTime != nil:
 		return false
-	case r.LastFor != "" && !subject.Valid(r.LastFor), r.NextFor != "" && !subject.Valid(r.NextFor):
-		return false
 	}
 	return r.Seq > 0 || r.LastFor != "" || r.NextFor != "" || r.StartTime != nil
 }
@@ -23,6 +21,9 @@ func selects(r *api.StreamMsgGetRequest) bool {
 // loadMessage reads the message that a request selects; false when there is none.
 func loadMessage(st *jetstream.Stream, r *api.StreamMsgGetRequest, m *msg.Message) (bool, error) {
 	read := st.Store().Reader()
+	if r.LastFor != "" && !subject.Valid(r.LastFor) || r.NextFor != "" && !subject.Valid(r.NextFor) {
+		return false, nil // no message has such a subject
+	}
 	if r.LastFor != "" {
 		if !subject.HasWildcard(r.LastFor) {
 			return read.LoadLast(r.LastFor, m, nil)

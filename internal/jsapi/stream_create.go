@@ -26,12 +26,17 @@ func (c *call) streamCreate() {
 		c.streamExists()
 		return
 	}
-	cfg, err := c.decodeStream(func(cfg api.StreamConfig, pedantic bool) (api.StreamConfig, *apierr.Error) {
-		if err := c.followOrigin(&cfg, pedantic); err != nil {
-			return cfg, err
-		}
-		return stream.Check(cfg, c.svc.streamLimits(c.acc, cfg.Storage), pedantic)
-	})
+	req, err := c.readStream()
+	if err == nil && req.Name != c.stream() {
+		err = apierr.JSStreamMismatchErr
+	}
+	cfg := req.StreamConfig
+	if err == nil {
+		err = c.followOrigin(&cfg, req.Pedantic)
+	}
+	if err == nil {
+		cfg, err = stream.Check(cfg, c.svc.streamLimits(c.acc, cfg.Storage), req.Pedantic)
+	}
 	if err == nil && cfg.Replicas > 1 && c.svc.cfg.Cluster == "" {
 		err = apierr.JSStreamReplicasNotSupportedErr
 	}
@@ -44,11 +49,15 @@ func (c *call) streamCreate() {
 	}
 	raw, jerr := json.Marshal(cfg)
 	base.Assert(jerr == nil, "stream configuration can not be encoded: %v", jerr)
-	if exists, err := c.sameStream(cfg.Name, raw); err != nil {
+	if exists, err := c.sameStream(&cfg, raw); err != nil {
 		c.fail(err)
 		return
 	} else if exists {
 		c.passToStream()
+		return
+	}
+	if err := stream.CheckFilters(&cfg); err != nil {
+		c.fail(err)
 		return
 	}
 	cmd, err := c.placed(&cfg, raw)
@@ -59,21 +68,15 @@ func (c *call) streamCreate() {
 	c.proposeCreate(cmd)
 }
 
-// decodeStream reads and checks the configuration of a create or update.
-func (c *call) decodeStream(check func(api.StreamConfig, bool) (api.StreamConfig, *apierr.Error)) (api.StreamConfig, *apierr.Error) {
-	var req api.StreamCreateRequest
+// readStream reads the configuration of a create or update.
+func (c *call) readStream() (req api.StreamCreateRequest, err *apierr.Error) {
 	if len(c.Body) > 0 {
-		if err := decode(c.Body, &req); err != nil {
-			return req.StreamConfig, err
-		}
+		err = decode(c.Body, &req)
 	}
-	if err := checkStreamEnums(&req.StreamConfig); err != nil {
-		return req.StreamConfig, err
+	if err == nil {
+		err = checkStreamEnums(&req.StreamConfig)
 	}
-	if req.Name != c.stream() {
-		return req.StreamConfig, apierr.JSStreamMismatchErr
-	}
-	return check(req.StreamConfig, req.Pedantic)
+	return req, err
 }
 
 // streamLimits are the account's and the server's limits for one stream.
@@ -91,14 +94,16 @@ func (s *Service) streamLimits(acc *account.Account, storage api.Storage) stream
 }
 
 // sameStream tells whether the stream exists with this configuration; another
-// one of that name is 10058.
-func (c *call) sameStream(name string, raw json.RawMessage) (exists bool, err *apierr.Error) {
+// one of that name is 10058, one of its subjects 10065.
+func (c *call) sameStream(cfg *api.StreamConfig, raw json.RawMessage) (exists bool, err *apierr.Error) {
 	c.svc.node.View(func(s *meta.State) {
-		if a := s.Stream(c.Account, name); a != nil {
+		if a := s.Stream(c.Account, cfg.Name); a != nil {
 			exists = true
 			if a.Restoring || !meta.SameConfig(a.RawConfig, raw) {
 				err = apierr.JSStreamNameExistErr
 			}
+		} else if s.TakenBy(c.Account, cfg.Name, cfg.Subjects) != "" {
+			err = apierr.JSStreamSubjectOverlapErr
 		}
 	})
 	return exists, err
@@ -116,10 +121,21 @@ func (c *call) notPlaced(cfg *api.StreamConfig, failed *apierr.Error) *apierr.Er
 	return apierr.JSStorageResourcesExceededErr
 }
 
+// placement is cfg as it is planned for: a server without a cluster has only itself
+// to place a stream on.
+func (c *call) placement(cfg *api.StreamConfig) *api.StreamConfig {
+	if c.svc.cfg.Cluster != "" || cfg.Placement == nil {
+		return cfg
+	}
+	anywhere := *cfg
+	anywhere.Placement = nil
+	return &anywhere
+}
+
 // placed chooses the nodes of a new stream and the one to lead first.
 func (c *call) placed(cfg *api.StreamConfig, raw json.RawMessage) (cmd *meta.StreamCreate, err *apierr.Error) {
 	planned := c.svc.node.Plan(func(p *meta.Planner) {
-		cluster, nodes, preferred, failed := p.Create(cfg, []string{c.svc.cfg.Cluster})
+		cluster, nodes, preferred, failed := p.Create(c.placement(cfg), []string{c.svc.cfg.Cluster})
 		if failed != nil {
 			err = c.notPlaced(cfg, failed)
 			return

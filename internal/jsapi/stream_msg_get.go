@@ -20,7 +20,7 @@ func (c *call) streamMsgGet() {
 		c.fail(err)
 		return
 	}
-	if !selects(&req) || req.Batch > 0 || req.MaxBytes > 0 || len(req.MultiFor) > 0 || req.UpToSeq > 0 || req.UpToTime != nil {
+	if !selects(&req) || req.Batch > 0 || req.MaxBytes > 0 || len(req.MultiFor) > 0 {
 		c.fail(apierr.JSBadRequestErr)
 		return
 	}

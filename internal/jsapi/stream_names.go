@@ -19,7 +19,7 @@ func (c *call) streamNames() {
 	}
 	list := c.streams(req.Subject)
 	from, to, paged := page(req.Offset, len(list), namesPage)
-	doc := api.StreamNamesResponse{Response: c.response(), Paged: paged}
+	doc := api.StreamNamesResponse{Response: c.response(), Paged: paged, Streams: []string{}}
 	for _, a := range list[from:to] {
 		doc.Streams = append(doc.Streams, a.Name)
 	}

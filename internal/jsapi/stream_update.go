@@ -46,23 +46,15 @@ func (c *call) streamUpdate() {
 
 func (c *call) plannedUpdate() (*meta.StreamUpdate, *apierr.Error) {
 	have := c.assignment(c.Account, c.stream())
-	cfg, err := c.decodeStream(func(cfg api.StreamConfig, pedantic bool) (api.StreamConfig, *apierr.Error) {
-		if have == nil {
-			return cfg, apierr.JSStreamNotFoundErr
-		}
-		if err := c.followOrigin(&cfg, pedantic); err != nil {
-			return cfg, err
-		}
-		return stream.CheckUpdate(have.Config, cfg, c.svc.streamLimits(c.acc, cfg.Storage), pedantic)
-	})
-	if err == nil && cfg.Replicas > 1 && c.svc.cfg.Cluster == "" {
-		err = apierr.JSStreamReplicasNotSupportedErr
-	}
+	cfg, err := c.readUpdate(have)
 	if err == nil {
 		err = c.checkOrigins(&cfg)
 	}
 	if err == nil {
 		err = c.consumersFit(&cfg)
+	}
+	if err == nil {
+		err = stream.CheckFilters(&cfg)
 	}
 	if err != nil {
 		return nil, err
@@ -74,6 +66,33 @@ func (c *call) plannedUpdate() (*meta.StreamUpdate, *apierr.Error) {
 		Request: c.origin(), Limits: metaLimits(c.acc),
 	}
 	return cmd, c.planNodes(cmd, have, &cfg)
+}
+
+// readUpdate reads and checks a configuration: first by itself, then against the
+// one that the stream has.
+func (c *call) readUpdate(have *meta.Assignment) (api.StreamConfig, *apierr.Error) {
+	req, err := c.readStream()
+	limits := c.svc.streamLimits(c.acc, req.Storage)
+	if err == nil {
+		_, err = stream.CheckAlone(req.StreamConfig, limits, req.Pedantic)
+	}
+	switch {
+	case err != nil:
+	case req.Name != c.stream():
+		err = apierr.JSStreamMismatchErr
+	case have == nil:
+		err = apierr.JSStreamNotFoundErr
+	case req.Replicas > 1 && c.svc.cfg.Cluster == "":
+		err = apierr.JSStreamReplicasNotSupportedErr
+	}
+	if err != nil {
+		return req.StreamConfig, err
+	}
+	cfg := req.StreamConfig
+	if err := c.followOrigin(&cfg, req.Pedantic); err != nil {
+		return cfg, err
+	}
+	return stream.CheckUpdate(have.Config, cfg, limits, req.Pedantic)
 }
 
 // assignment is what the meta state has of a stream; nil when there is none that
@@ -93,7 +112,7 @@ func (c *call) planNodes(cmd *meta.StreamUpdate, have *meta.Assignment, cfg *api
 		leader = st.LeaderNode()
 	}
 	c.svc.node.Plan(func(p *meta.Planner) {
-		cmd.Cluster, cmd.Nodes, err = p.Update(have, cfg, leader)
+		cmd.Cluster, cmd.Nodes, err = p.Update(have, c.placement(cfg), leader)
 	})
 	if cmd.Nodes != nil {
 		cmd.RaftName = newRaftName(cfg)

@@ -199,6 +199,9 @@ func (w *world) streamCreate(d *datadriven.TestData) string {
 	if e != nil {
 		return errText(e)
 	}
+	if e := stream.CheckFilters(&cfg); e != nil {
+		return errText(e)
+	}
 	if !d.HasArg("keep") {
 		w.reset(cfg.Storage)
 		if r := w.do(&Init{Config: cfg, Created: w.now}); r.Err != nil {

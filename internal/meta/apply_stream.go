@@ -35,7 +35,7 @@ func (t *transition) createStream(c *StreamCreate) *apierr.Error {
 		t.result.Existing, t.result.Assignment = true, have
 		return nil
 	}
-	if t.takenBy(a.Account, a.Name, a.Config.Subjects) != "" {
+	if t.TakenBy(a.Account, a.Name, a.Config.Subjects) != "" {
 		return apierr.JSStreamSubjectOverlapErr
 	}
 	if err := t.checkCount(a, c.Limits); err != nil {
@@ -96,7 +96,7 @@ func (t *transition) updateStream(c *StreamUpdate) *apierr.Error {
 	if err := checkReconfig(have, a, c.Nodes); err != nil {
 		return err
 	}
-	if t.takenBy(a.Account, a.Name, a.Config.Subjects) != "" {
+	if t.TakenBy(a.Account, a.Name, a.Config.Subjects) != "" {
 		return apierr.JSStreamSubjectOverlapErr
 	}
 	if err := checkConsumers(a, c.Limits); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"weir/internal/api"
 	"weir/internal/base"
@@ -149,11 +148,8 @@ func (a *Assignment) Unsupported(apiLevel int) (reason string) {
 	return ""
 }
 
-// serverMetadata is the prefix of metadata that servers set.
-const (
-	serverMetadata   = "_nats."
-	requiredLevelKey = "_nats.req.level"
-)
+// requiredLevelKey is the metadata that says which API level a stream needs.
+const requiredLevelKey = "_nats.req.level"
 
 func (a *Assignment) overlaps(subj string) bool {
 	if len(a.Config.Subjects) == 0 {
@@ -199,6 +195,9 @@ func parseConfig(raw []byte) (config *api.StreamConfig, unknown string, err erro
 	return config, unknown, nil
 }
 
+// serverMetadata are the keys of metadata that servers set.
+var serverMetadata = []string{requiredLevelKey, "_nats.ver", "_nats.level"}
+
 // SameConfig tells whether two configurations in JSON are equal, apart from
 // the metadata that servers set.
 func SameConfig(a, b json.RawMessage) bool {
@@ -217,7 +216,7 @@ func canonicalConfig(raw []byte) ([]byte, error) {
 	}
 	if metadata, ok := fields["metadata"].(map[string]any); ok {
 		for key := range metadata {
-			if strings.HasPrefix(key, serverMetadata) {
+			if slices.Contains(serverMetadata, key) {
 				delete(metadata, key)
 			}
 		}

@@ -164,9 +164,9 @@ func (s *State) StreamsOverlapping(account, subj string) []*Assignment {
 	return found
 }
 
-// takenBy returns the name of another stream of the account that has a subject
+// TakenBy returns the name of another stream of the account that has a subject
 // overlapping one of these; empty when there is none.
-func (s *State) takenBy(account, name string, subjects []string) (other string) {
+func (s *State) TakenBy(account, name string, subjects []string) (other string) {
 	a := s.accounts[account]
 	if a == nil {
 		return ""

@@ -358,7 +358,7 @@ func (s *Store) fill(r io.Reader) error {
 }
 
 func (s *Store) finishFill(want meta) error {
-	s.SetLast(want.state.LastSeq)
+	s.SetLast(want.state.LastSeq, 0)
 	s.cur.state.LastTime = want.state.LastTime
 	if s.cur.state != want.state {
 		return base.Corruptf("image has state %+v, its messages make %+v", want.state, s.cur.state)

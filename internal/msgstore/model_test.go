@@ -202,7 +202,10 @@ func (d *driver) entry() {
 			d.purgeMatching()
 		case n < 865:
 			to := d.m.last + uint64(d.rng.IntN(3000))
-			d.s.SetLast(to)
+			d.now += int64(d.rng.IntN(3))
+			if d.s.SetLast(to, d.now); to > d.m.last && d.now > 0 {
+				d.m.lastT = d.now
+			}
 			d.m.last = to
 		case n < 880 && d.big:
 			for range 1200 {

@@ -92,11 +92,11 @@ func TestSingleMessageHasNoPosting(t *testing.T) {
 	nothing := func() error { return nil }
 	step(0, add(1))
 	step(0, add(chunkSize)) // seals the chunk of message 1
-	step(2, func() error { s.SetLast(2 * chunkSize); return nil })
+	step(2, func() error { s.SetLast(2*chunkSize, 0); return nil })
 	step(1+1, add(2*chunkSize+1))
 	step(0, remove(1)) // the other sealed one is alone
 	step(0, func() error { return remove(chunkSize)() })
-	step(0, func() error { s.SetLast(3 * chunkSize); return nil })
+	step(0, func() error { s.SetLast(3*chunkSize, 0); return nil })
 	step(0, nothing)
 	last, ok, err := s.Reader().LastFor("a")
 	if err != nil || !ok || last != 2*chunkSize+1 {

@@ -421,13 +421,17 @@ func (s *Store) resetAll() {
 }
 
 // SetLast raises State().LastSeq to seq without a message; a lower seq changes
-// nothing.
-func (s *Store) SetLast(seq uint64) {
+// nothing. time (unix ns) is that of a message that came and was not kept, 0 for
+// none.
+func (s *Store) SetLast(seq uint64, time int64) {
 	st := &s.cur.state
 	if seq <= st.LastSeq {
 		return
 	}
 	st.LastSeq = seq
+	if time != 0 {
+		st.LastTime = time
+	}
 	if st.Msgs == 0 {
 		st.FirstSeq = seq + 1
 	}

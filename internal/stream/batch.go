@@ -90,13 +90,16 @@ func (s *Stream) checkInBatch(b *batchCheck, m *msg.Message) (*apierr.Error, err
 	if e := s.checkMessage(d, m); e != nil {
 		return e, nil
 	}
+	if e := s.checkPermitted(d); e != nil {
+		return e, nil
+	}
 	if d.schedule != (scheduling{}) {
 		if e, err := s.checkScheduling(d, m); e != nil || err != nil {
 			return e, err
 		}
 	}
-	if e := s.checkTTL(d); e != nil {
-		return e, nil
+	if d.ttl != "" && !validTTL(d.ttl) {
+		return apierr.JSMessageTTLInvalidErr, nil
 	}
 	if d.msgID != "" && s.cfg.Duplicates > 0 {
 		_, seen := s.dedupe.lookup(d.msgID)

@@ -58,10 +58,12 @@ func Check(cfg api.StreamConfig, limits Limits, pedantic bool) (api.StreamConfig
 	if cfg.MirrorDirect && cfg.Mirror == nil {
 		return cfg, invalid("stream has no mirror but does have mirror direct")
 	}
-	return check(cfg, limits, pedantic)
+	return CheckAlone(cfg, limits, pedantic)
 }
 
-func check(cfg api.StreamConfig, limits Limits, pedantic bool) (api.StreamConfig, *apierr.Error) {
+// CheckAlone is Check for a configuration of which it is not known whether it is a new stream's or an update: it may be sealed,
+// and have been a mirror's.
+func CheckAlone(cfg api.StreamConfig, limits Limits, pedantic bool) (api.StreamConfig, *apierr.Error) {
 	steps := []func(*api.StreamConfig) *apierr.Error{
 		checkName,
 		func(c *api.StreamConfig) *apierr.Error { return setDefaults(c, limits, pedantic) },
@@ -71,9 +73,9 @@ func check(cfg api.StreamConfig, limits Limits, pedantic bool) (api.StreamConfig
 		checkFeatures,
 		checkCounter,
 		checkMirror,
+		checkSources,
 		checkSubjects,
 		checkTransform,
-		checkSources,
 		checkRePublish,
 	}
 	for _, step := range steps {
@@ -275,8 +277,6 @@ func checkDiscard(c *api.StreamConfig) *apierr.Error {
 func checkFeatures(c *api.StreamConfig) *apierr.Error {
 	async := c.PersistMode == persistAsync
 	switch {
-	case c.PersistMode != "" && !async:
-		return apierr.JSInvalidJSONErr(fmt.Sprintf("can not unmarshal %q", strconv.Quote(c.PersistMode)))
 	case async && c.AllowAtomic:
 		return invalid("async persist mode is not supported with atomic batch publish")
 	case async && c.Storage != api.FileStorage:

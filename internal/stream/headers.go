@@ -157,6 +157,11 @@ func parseTTL(value string) (ttl time.Duration, ok bool) {
 	return time.Duration(min(seconds, uint64(math.MaxInt64/time.Second))) * time.Second, true
 }
 
+func validTTL(value string) bool {
+	_, ok := parseTTL(value)
+	return ok
+}
+
 // appendHeader is a copy of a block with one more header at its end.
 func appendHeader(block []byte, name, value string) []byte {
 	return slices.Concat(block[:len(block)-len(crlf)], []byte(name+": "+value), crlf, crlf)

@@ -151,7 +151,7 @@ func speaksOf(f []string, src *api.StreamSource) bool {
 func (s *Stream) EndLoad(last uint64) error {
 	s.loading = false
 	if last > s.store.State().LastSeq {
-		s.store.SetLast(last)
+		s.store.SetLast(last, 0)
 	}
 	if m := s.cfg.Mirror; m != nil {
 		key := sourceKey(m)

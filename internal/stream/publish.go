@@ -42,8 +42,8 @@ type Published struct {
 // Publish stores one message taken at now (unix ns), or says why not. stored is filled for a message that was stored and
 // shares memory with p. The error is the store's.
 //
-// The checks run in this order: sealed, size, counter and batch headers, expected stream, source header, schedule, TTL, expected
-// last sequence, that of the subject, duplicate, expected last id, rollup, limits with discard new.
+// The checks run in this order: sealed, size, counter and batch headers, expected stream, TTL where there is none, expected last
+// sequences, the subject's first, source header, schedule, duplicate, expected last id, rollup, bad TTL, limits with discard new.
 func (s *Stream) Publish(now int64, p *Pub, stored *msg.Message) (Published, error) {
 	return s.publish(now, p, stored, alone)
 }
@@ -75,21 +75,21 @@ func (s *Stream) publish(now int64, p *Pub, stored *msg.Message, how manner) (Pu
 	if e := s.checkMessage(d, stored); e != nil {
 		return Published{Err: e}, nil
 	}
+	if e, err := s.checkExpected(d, stored.Subject); e != nil || err != nil {
+		return Published{Err: e}, err
+	}
+	if e := s.checkPermitted(d); e != nil {
+		return Published{Err: e}, nil
+	}
 	if d.schedule != (scheduling{}) {
 		if e, err := s.checkScheduling(d, stored); e != nil || err != nil {
 			return Published{Err: e}, err
 		}
 	}
-	if e := s.checkTTL(d); e != nil {
-		return Published{Err: e}, nil
-	}
-	if e, err := s.checkExpected(d, stored.Subject); e != nil || err != nil {
-		return Published{Err: e}, err
-	}
 	if dup, ok, err := s.duplicate(d, now); err != nil || ok {
 		return dup, err
 	}
-	if e := s.checkAfterDuplicate(d); e != nil {
+	if e := s.checkAfterDuplicate(d, stored.Subject); e != nil {
 		return Published{Err: e}, nil
 	}
 	var counter string
@@ -138,8 +138,8 @@ func (s *Stream) store1(d *directives, m *msg.Message) (result Published, err er
 	if d.msgID != s.lastMsgID {
 		s.lastMsgID, s.lastMsgIDDirty = string([]byte(d.msgID)), true
 	}
-	if s.cfg.Retention == api.InterestRetention && (s.Interested == nil || !s.Interested(m.Subject)) {
-		s.store.SetLast(m.Seq)
+	if s.unwanted(m.Subject) {
+		s.store.SetLast(m.Seq, m.Time)
 		return result, nil
 	}
 	if err := s.unplanLast(m.Subject); err != nil {
@@ -176,6 +176,11 @@ func (s *Stream) store1(d *directives, m *msg.Message) (result Published, err er
 	return result, nil
 }
 
+// unwanted tells whether a message is not kept, as nobody is interested in it.
+func (s *Stream) unwanted(literal string) bool {
+	return s.cfg.Retention == api.InterestRetention && (s.Interested == nil || !s.Interested(literal))
+}
+
 // checkMessage checks m by itself against the configuration.
 func (s *Stream) checkMessage(d *directives, m *msg.Message) *apierr.Error {
 	if s.cfg.Sealed {
@@ -203,21 +208,19 @@ func (s *Stream) checkMessage(d *directives, m *msg.Message) *apierr.Error {
 		return apierr.JSAtomicPublishDisabledErr
 	case d.expectedStream != "" && d.expectedStream != s.cfg.Name:
 		return apierr.JSStreamNotMatchErr
-	case d.streamSource != "":
-		return apierr.JSMessageSourceHdrNotAllowedErr
+	case d.ttl != "" && !s.cfg.AllowMsgTTL && validTTL(d.ttl): // one that is not valid comes up later
+		return apierr.JSMessageTTLDisabledErr
 	}
 	return nil
 }
 
-func (s *Stream) checkTTL(d *directives) *apierr.Error {
-	if d.ttl == "" {
-		return nil
-	}
-	if _, ok := parseTTL(d.ttl); !ok {
-		return apierr.JSMessageTTLInvalidErr
-	}
-	if !s.cfg.AllowMsgTTL {
-		return apierr.JSMessageTTLDisabledErr
+// checkPermitted checks for headers that the stream takes from nobody, and for the one without which it takes nothing.
+func (s *Stream) checkPermitted(d *directives) *apierr.Error {
+	switch {
+	case s.cfg.AllowMsgCounter && d.incr == "":
+		return apierr.JSMessageIncrMissingErr
+	case d.streamSource != "":
+		return apierr.JSMessageSourceHdrNotAllowedErr
 	}
 	return nil
 }
@@ -230,6 +233,8 @@ func storable(literal string) bool {
 // checkKind checks whether the stream takes messages of a kind: counters or others.
 func (s *Stream) checkKind(d *directives, m *msg.Message) *apierr.Error {
 	switch {
+	case d.incr != "" && !validIncrement(d.incr):
+		return apierr.JSMessageIncrInvalidErr
 	case d.incr != "" && !s.cfg.AllowMsgCounter:
 		return apierr.JSMessageIncrDisabledErr
 	case !s.cfg.AllowMsgCounter:
@@ -237,21 +242,27 @@ func (s *Stream) checkKind(d *directives, m *msg.Message) *apierr.Error {
 	case d.ttl != "" && !s.cfg.AllowMsgTTL:
 		return apierr.JSMessageTTLDisabledErr
 	case d.incr == "":
-		return apierr.JSMessageIncrMissingErr
+		return nil // for checkPermitted
 	case len(m.Data) > 0 && !d.copied:
 		return apierr.JSMessageIncrPayloadErr
-	case d.expects() || d.rollup != "" || !validIncrement(d.incr):
+	case d.expects() || d.rollup != "":
 		return apierr.JSMessageIncrInvalidErr
 	}
 	return nil
 }
 
 // checkAfterDuplicate checks what a repeated message is not checked for.
-func (s *Stream) checkAfterDuplicate(d *directives) *apierr.Error {
+func (s *Stream) checkAfterDuplicate(d *directives, literal string) *apierr.Error {
 	if d.expectedMsgID != "" && d.expectedMsgID != s.lastMsgID {
 		return apierr.JSStreamWrongLastMsgIDErrF(s.lastMsgID)
 	}
-	return s.checkRollup(d)
+	if e := s.checkRollup(d); e != nil {
+		return e
+	}
+	if d.ttl != "" && !validTTL(d.ttl) && !s.unwanted(literal) {
+		return apierr.JSMessageTTLInvalidErr
+	}
+	return nil
 }
 
 // checkRollup checks a Nats-Rollup header.
@@ -281,13 +292,13 @@ func (s *Stream) duplicate(d *directives, now int64) (Published, bool, error) {
 
 // checkExpected compares the sequences that the message expects.
 func (s *Stream) checkExpected(d *directives, literal string) (*apierr.Error, error) {
-	if d.hasExpectedLastSeq {
-		last := s.store.State().LastSeq
-		if d.badExpectedLastSeq || d.expectedLastSeq != last {
-			return apierr.JSStreamWrongLastSequenceErrF(last), nil
-		}
+	if e, err := s.checkExpectedOfSubject(d, literal); e != nil || err != nil {
+		return e, err
 	}
-	return s.checkExpectedOfSubject(d, literal)
+	if last := s.store.State().LastSeq; d.hasExpectedLastSeq && (d.badExpectedLastSeq || d.expectedLastSeq != last) {
+		return apierr.JSStreamWrongLastSequenceErrF(last), nil
+	}
+	return nil, nil
 }
 
 // checkExpectedOfSubject compares the last sequence that the message expects of a subject, its own unless it names one.

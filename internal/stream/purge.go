@@ -31,7 +31,7 @@ func (s *Stream) Purge(r PurgeRequest) (n uint64, refused *apierr.Error, err err
 	}
 	all := r.Filter == "" || r.Filter == ">"
 	if all && r.Below > s.store.State().LastSeq+1 {
-		s.store.SetLast(r.Below - 1)
+		s.store.SetLast(r.Below-1, 0)
 	}
 	below := s.store.State().LastSeq + 1
 	if r.UpTo > 0 && r.UpTo < below {

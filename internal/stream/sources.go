@@ -16,12 +16,12 @@ func checkMirror(c *api.StreamConfig) *apierr.Error {
 		return nil
 	}
 	switch {
+	case c.FirstSeq > 0:
+		return apierr.JSMirrorWithFirstSeqErr
 	case len(c.Subjects) > 0:
 		return apierr.JSMirrorWithSubjectsErr
 	case len(c.Sources) > 0:
 		return apierr.JSMirrorWithSourcesErr
-	case c.FirstSeq > 0:
-		return apierr.JSMirrorWithFirstSeqErr
 	case c.AllowMsgCounter:
 		return apierr.JSMirrorWithCountersErr
 	case c.AllowAtomic:
@@ -36,8 +36,6 @@ func checkMirror(c *api.StreamConfig) *apierr.Error {
 		return invalid("detected cycle")
 	case m.FilterSubject != "" && len(m.SubjectTransforms) > 0:
 		return apierr.JSMirrorMultipleFiltersNotAllowed
-	case m.FilterSubject != "" && !subject.Valid(m.FilterSubject):
-		return apierr.JSStreamCreateErrF(fmt.Sprintf("subject filter '%s' for the mirror %v", m.FilterSubject, subject.ErrBadSubject))
 	case !validSourceConsumer(m):
 		return apierr.JSMirrorDurableConsumerCfgInvalid
 	}
@@ -49,6 +47,19 @@ func checkMirror(c *api.StreamConfig) *apierr.Error {
 		return e
 	}
 	return checkExternal(c, m.External)
+}
+
+// CheckFilters checks what of the origins is to be copied. It comes behind all other checks.
+func CheckFilters(c *api.StreamConfig) *apierr.Error {
+	if m := c.Mirror; m != nil && m.FilterSubject != "" && !subject.Valid(m.FilterSubject) {
+		return apierr.JSStreamCreateErrF(fmt.Sprintf("subject filter '%s' for the mirror %v", m.FilterSubject, subject.ErrBadSubject))
+	}
+	for _, s := range c.Sources {
+		if s.FilterSubject != "" && !subject.Valid(s.FilterSubject) {
+			return apierr.JSStreamCreateErrF(fmt.Sprintf("subject filter '%s' for the source: %v", s.FilterSubject, subject.ErrBadSubject))
+		}
+	}
+	return nil
 }
 
 func validName(name string) bool {
@@ -77,8 +88,6 @@ func checkSources(c *api.StreamConfig) *apierr.Error {
 			return invalid("detected cycle")
 		case s.FilterSubject != "" && len(s.SubjectTransforms) > 0:
 			return apierr.JSSourceMultipleFiltersNotAllowed
-		case s.FilterSubject != "" && !subject.Valid(s.FilterSubject):
-			return apierr.JSStreamCreateErrF(fmt.Sprintf("subject filter '%s' for the source: %v", s.FilterSubject, subject.ErrBadSubject))
 		case !validSourceConsumer(s):
 			return apierr.JSSourceDurableConsumerCfgInvalid
 		}
@@ -145,7 +154,7 @@ func checkExternal(c *api.StreamConfig, x *api.ExternalStream) *apierr.Error {
 		return nil
 	}
 	if x.DeliverPrefix != "" {
-		if subject.HasWildcard(x.DeliverPrefix) {
+		if !subject.ValidLiteral(x.DeliverPrefix) {
 			return apierr.JSStreamInvalidExternalDeliverySubjErrF(x.DeliverPrefix)
 		}
 		for _, s := range c.Subjects {

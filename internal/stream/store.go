@@ -18,8 +18,8 @@ type Store interface {
 	// PurgeMatching removes the messages with a sequence less than below whose subject the filter matches, but for the newest
 	// keep of each subject. removed is told of each, subject by subject in alphabetical order.
 	PurgeMatching(f subject.Filter, below, keep uint64, removed func(msg.Info)) (uint64, error)
-	// SetLast raises State().LastSeq to seq without a message.
-	SetLast(seq uint64)
+	// SetLast raises State().LastSeq to seq without a message. time (unix ns) is that of a message that was not kept; 0 for none.
+	SetLast(seq uint64, time int64)
 	State() msg.State
 
 	// Info describes the message under seq; false when there is none.

@@ -127,7 +127,7 @@ func (s *Stream) Init(cfg api.StreamConfig, created int64) error {
 		return err
 	}
 	if cfg.FirstSeq > 1 {
-		s.store.SetLast(cfg.FirstSeq - 1)
+		s.store.SetLast(cfg.FirstSeq-1, 0)
 	}
 	return s.saveHeader()
 }

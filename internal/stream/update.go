@@ -17,7 +17,7 @@ func CheckUpdate(old *api.StreamConfig, cfg api.StreamConfig, limits Limits, ped
 	if cfg.Mirror != nil && !reflect.DeepEqual(old.Mirror, cfg.Mirror) {
 		return cfg, apierr.JSStreamMirrorNotUpdatableErr
 	}
-	cfg, e := check(cfg, limits, pedantic)
+	cfg, e := CheckAlone(cfg, limits, pedantic)
 	if e != nil {
 		return cfg, e
 	}

@@ -288,6 +288,9 @@ func appendParts(dst []byte, whole string, parts []string) []byte {
 
 // position is where in the subject the source's i-th wildcard is.
 func (t *Transform) position(token string, i int) (int, error) {
+	if len(t.wildcards) == 0 {
+		return 0, faultIn(token, errIndexRange)
+	}
 	if i < 1 || i > len(t.wildcards) {
 		return 0, fmt.Errorf("%w: [%d]", faultIn(token, errIndexRange), i)
 	}

@@ -61,9 +61,11 @@ func TestTransformErrors(t *testing.T) {
 	for _, c := range []struct{ src, dest, want string }{
 		{"foo..a", "bar", "invalid subject"},
 		{"foo.*", "bar.*", "invalid subject"},
+		{"foo", "bar..x", "invalid mapping destination: invalid transform"},
 		{"foo.>", "bar", "invalid subject"},
 		{"foo", "bar.>", "invalid subject"},
 		{"foo.*", "bar.$2", "invalid mapping destination: wildcard index out of range in $2: [2]"},
+		{"foo", "bar.$1", "invalid mapping destination: wildcard index out of range in $1"},
 		{"foo.*", "bar.$0", "invalid mapping destination: wildcard index out of range in $0: [0]"},
 		{"*", "a.{{nope(5)}}", "invalid mapping destination: unknown function in {{nope(5)}}"},
 		{"*", "a.{{wildcard()}}", "invalid mapping destination: not enough arguments passed to the function in {{wildcard()}}"},

@@ -106,7 +106,12 @@ func (s *Store) PurgeMatching(f subject.Filter, below, keep uint64, removed func
 }
 
 // SetLast implements stream.Store.
-func (s *Store) SetLast(seq uint64) { s.last = max(s.last, seq) }
+func (s *Store) SetLast(seq uint64, time int64) {
+	if seq > s.last && time != 0 {
+		s.lastAt = time
+	}
+	s.last = max(s.last, seq)
+}
 
 // State implements stream.Store.
 func (s *Store) State() msg.State {

@@ -1,0 +1,122 @@
+package differential
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Pair is a connection to each server.
+type Pair struct {
+	Weir, Nats *nats.Conn
+	// Lag is how long a read may be behind: 0 unless there are replicas.
+	Lag time.Duration
+	// Check, if set, is given every document; what Weir answers has to pass where the
+	// other server's answer does.
+	Check func(s *step, m *nats.Msg) error
+}
+
+// finding is the first step of a run whose answers differ.
+type finding struct {
+	at          int
+	step        *step
+	differences []difference
+}
+
+// lagPause is between two tries of a read.
+const lagPause = 20 * time.Millisecond
+
+// run does the steps and returns the first difference, nil if there is none.
+func (p *Pair) run(ctx context.Context, steps []*step) (*finding, error) {
+	if err := p.clear(ctx); err != nil {
+		return nil, err
+	}
+	for i, s := range steps {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		differences, err := p.do(s)
+		if err != nil {
+			return nil, fmt.Errorf("step %d, %s: %w", i, s, err)
+		}
+		if len(differences) > 0 {
+			return &finding{i, s, differences}, nil
+		}
+	}
+	return nil, nil
+}
+
+func (p *Pair) do(s *step) ([]difference, error) {
+	deadline := time.Now().Add(p.Lag)
+	for {
+		weir, err := ask(p.Weir, s)
+		if err != nil {
+			return nil, err
+		}
+		nats, err := ask(p.Nats, s)
+		if err != nil {
+			return nil, err
+		}
+		if differences := p.check(s, weir); len(differences) > 0 && len(p.check(s, nats)) == 0 {
+			return differences, nil
+		}
+		differences := compare("", weir.document(), nats.document())
+		if p.accepted(s, weir, nats) {
+			differences = nil
+		}
+		if len(differences) == 0 || !s.reads || time.Now().After(deadline) {
+			return differences, nil
+		}
+		time.Sleep(lagPause)
+	}
+}
+
+// check looks at the answers of one server alone.
+func (p *Pair) check(s *step, a *answer) (all []difference) {
+	if p.Check == nil {
+		return nil
+	}
+	for _, m := range a.msgs {
+		if err := p.Check(s, m); err != nil {
+			all = append(all, difference{"schema", err.Error(), ""})
+		}
+	}
+	return all
+}
+
+// clear deletes all streams of both servers.
+func (p *Pair) clear(ctx context.Context) error {
+	for _, nc := range []*nats.Conn{p.Weir, p.Nats} {
+		js, err := nc.JetStream(nats.Context(ctx))
+		if err != nil {
+			return err
+		}
+		for name := range js.StreamNames(nats.Context(ctx)) {
+			if err := js.DeleteStream(name, nats.Context(ctx)); err != nil {
+				return fmt.Errorf("delete %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// shrink leaves out steps while the last one's answers still differ in the same
+// places.
+func (p *Pair) shrink(ctx context.Context, steps []*step, f *finding) ([]*step, *finding, error) {
+	steps = append([]*step(nil), steps[:f.at+1]...)
+	for size := len(steps) / 2; size > 0; size /= 2 {
+		for from := len(steps) - 1 - size; from >= 0; from -= size {
+			fewer := append(append([]*step(nil), steps[:from]...), steps[from+size:]...)
+			g, err := p.run(ctx, fewer)
+			if err != nil {
+				return nil, nil, err
+			}
+			if g != nil && g.at == len(fewer)-1 && g.differences[0].path == f.differences[0].path {
+				steps, f = fewer, g
+			}
+		}
+	}
+	return steps, f, nil
+}
