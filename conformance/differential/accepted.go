@@ -15,7 +15,7 @@ func (p *Pair) accepted(s *step, weir, nats *answer) bool {
 	case w == badJSON && n == badJSON:
 		// What follows "invalid JSON:" names the types of the program.
 		return true
-	case w == streamNotFound && (n == badRequest || n == badJSON):
+	case w == streamNotFound && (n == badRequest || n == badJSON || strings.HasPrefix(s.subject, "$JS.API.CONSUMER.LIST.")):
 		// What comes first, to look at the body or for the stream, depends on the request
 		// and on whether there is a cluster. Here it is the stream.
 		return true

@@ -23,6 +23,9 @@ type generator struct {
 	Options
 	sent  map[string]document // the last configuration sent, by stream
 	noAck bool                // a stream may not acknowledge
+	// interest: a stream may not keep messages. Whether one that it does not keep is
+	// checked for a bad TTL depends on whether it has replicas.
+	interest bool
 }
 
 // document is a JSON object.

@@ -46,6 +46,10 @@ func (g *generator) publishHeader(s *step, stream string) {
 	case 8:
 		set("Nats-Rollup", "sub", "all", "sub", "SUB", "none", "")
 	case 9:
+		if g.interest {
+			set("Nats-TTL", "3600", "1h", "never", "")
+			return
+		}
 		set("Nats-TTL", "3600", "1h", "never", "0", "1ms", "-1", "x", "")
 	case 10:
 		set("Nats-Incr", "1", "+5", "-3", "0", "x", "99999999999999999999", "")

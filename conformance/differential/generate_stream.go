@@ -78,6 +78,7 @@ func (g *generator) fieldNames() []string {
 func (g *generator) set(cfg document, field, stream string) {
 	g.noAck = g.noAck || field == "no_ack"
 	cfg[field] = oneOf(g, fieldValues(strings.ToLower(stream))[field]...)
+	g.interest = g.interest || cfg[field] == "interest"
 	if field == "num_replicas" && g.Replicas > 1 {
 		cfg[field] = oneOf(g, -1, 6) // scaling takes its time
 	}

@@ -34,7 +34,7 @@ func TestTotalsAfterFlush(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s.SetLast(s.State().LastSeq + 2*chunkSize, 0)
+		s.SetLast(s.State().LastSeq+2*chunkSize, 0)
 		commit()
 		for len(s.sealing) > 0 { // seals, and drops the subjects from memory
 			commit()
