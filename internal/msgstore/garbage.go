@@ -3,7 +3,6 @@ package msgstore
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/cockroachdb/errors/oserror"
@@ -99,16 +98,7 @@ func (g *garbage) putBack(w waste) {
 
 // collect overwrites and unlinks.
 func (db *DB) collect(w waste) (err error) {
-	unlinked := map[fileKey]bool{}
-	for _, key := range w.files {
-		unlinked[key] = true
-	}
-	for _, number := range w.stores {
-		unlinked[fileKey{store: number}] = true
-	}
-	w.erasures = slices.DeleteFunc(w.erasures, func(x erasure) bool {
-		return unlinked[x.key] || unlinked[fileKey{store: x.key.store}]
-	})
+	// Also in files that go next: their blocks stay as they are when unlinked.
 	err = db.erase(w.erasures)
 	for _, key := range w.files {
 		db.files.forget(key)

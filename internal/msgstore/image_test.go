@@ -197,3 +197,35 @@ func TestErase(t *testing.T) {
 	}
 	d.must(db.Close())
 }
+
+// TestEraseInFileThatGoes erases a message in a segment that is dropped at the same
+// time: what is unlinked must not have its bytes any more.
+func TestEraseInFileThatGoes(t *testing.T) {
+	fs := vfs.NewMem()
+	db := openTest(t, fs)
+	s, err := db.Store(1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &driver{t: t, s: s}
+	for seq := range uint64(10) {
+		d.must(s.Append(&msg.Message{Seq: seq + 1, Subject: "a", Data: bytes.Repeat([]byte("secret"), 400)}))
+		d.must(s.Commit(seq + 1))
+	}
+	f, err := fs.Open(db.files.path(s.file(s.segs[0])))
+	d.must(err)
+	for g := s.segs[0]; g.live() > 0; {
+		_, _, err := s.Delete(s.State().FirstSeq, true)
+		d.must(err)
+		d.must(s.Commit(s.Applied() + 1))
+	}
+	_, err = db.Checkpoint()
+	d.must(err)
+	b, err := io.ReadAll(f)
+	d.must(err)
+	d.must(f.Close())
+	if bytes.Contains(b, []byte("secret")) || len(b) == 0 {
+		t.Fatalf("%d bytes of an unlinked file still have the message", len(b))
+	}
+	d.must(db.Close())
+}
