@@ -5,6 +5,7 @@ const usage = `Weir, a messaging server that speaks the NATS protocol.
 Usage:
     weir [serve] [flags]   run one server
     weir dev [flags]       run a cluster on this machine; see weir dev -h
+    weir scrub [flags]     check the stored data of a stopped server; see weir scrub -h
     weir version
     weir help
 
@@ -66,4 +67,12 @@ Usage:
         --http PORT    monitoring port of the first server, the next ones follow (8222)
         --verbose      all log lines, not only warnings and errors
     -D, --debug        debug lines too
+`
+
+const scrubUsage = `Reads all that a stopped server has stored, and says what is damaged. The exit
+status is 1 if anything is.
+
+Usage:
+    weir scrub -c FILE      the server's configuration file
+    weir scrub --data DIR   or the directory that it stores in (store_dir)
 `

@@ -2,6 +2,7 @@
 //
 //	weir serve -c FILE   runs one server; so does `weir -c FILE`
 //	weir dev             runs a cluster of three on this machine
+//	weir scrub           checks what a stopped server has stored
 //
 // Flags are nats-server's; see `weir help`.
 package main
@@ -64,6 +65,8 @@ func (env *environment) run(args []string) int {
 		err = env.serve(args)
 	case "dev":
 		err = env.dev(args)
+	case "scrub":
+		err = env.scrub(args)
 	case "version":
 		env.printVersion()
 	case "help":

@@ -40,7 +40,7 @@ var imports = map[string][]string{
 	"internal/server":  {anything},
 	"internal/sim":     {anything},
 	"internal/lint":    {},
-	"cmd/weir":         {"base", "conf", "logging", "procfile", "server"},
+	"cmd/weir":         {"base", "conf", "logging", "msgstore", "procfile", "raftlog", "server"},
 	"":                 {"base", "conf", "logging", "server"},
 }
 
