@@ -151,18 +151,26 @@ type loader struct {
 }
 
 // propose proposes one command when there is a slot; what becomes of it is told
-// by failed.
-func (l *loader) propose(what string, c machine.Command) error {
+// by failed. over is called when it is applied or never will be.
+func (l *loader) propose(what string, c machine.Command, over ...func()) error {
+	end := func() {
+		for _, f := range over {
+			f()
+		}
+	}
 	select {
 	case l.slots <- struct{}{}:
 	case <-l.ctx.Done():
+		end()
 		return context.Cause(l.ctx)
 	}
 	if err := l.failed(); err != nil {
+		end()
 		<-l.slots
 		return err
 	}
 	done := func(r machine.Reply, err error) {
+		end()
 		if err == nil && r.Err != nil {
 			err = fmt.Errorf("%s: %w", what, r.Err)
 		}
@@ -174,6 +182,7 @@ func (l *loader) propose(what string, c machine.Command) error {
 		err = l.s.ProposeFunc(c, done)
 	}
 	if err != nil {
+		end()
 		l.fail(err)
 		<-l.slots
 	}
@@ -247,9 +256,14 @@ func (l *loader) messages(in *backup.Reader) error {
 	var m msg.Message
 	var body []byte
 	flush := func() error {
+		if e := l.s.checkRoom(0, 0, len(body)); e != nil {
+			return e
+		}
 		cmd := &machine.Load{Time: l.s.node.cfg.Clock.Now().UnixNano(), Body: body}
+		size := len(body)
+		l.s.await(size)
 		body = nil
-		return l.propose("messages", cmd)
+		return l.propose("messages", cmd, func() { l.s.await(-size) })
 	}
 	count := 0
 	for {

@@ -329,6 +329,35 @@ func TestRow44_RefusedRestores(t *testing.T) {
 	}
 }
 
+// TestRow44_RestoreIntoAFullAccount restores 1.5 MB into an account of 1 MiB.
+func TestRow44_RestoreIntoAFullAccount(t *testing.T) {
+	r := sharedRows(t)
+	r.stream("R44F", 1)
+	noise := rand.NewChaCha8([32]byte{})
+	for range 15 {
+		data := make([]byte, 100_000)
+		noise.Read(data)
+		if _, err := r.js.Publish(r.ctx, "R44F.x", data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := r.backup(r.app, "R44F")
+	small := r.as(t, "small", 1)
+	deliver := r.restoring(small, b)
+	m := r.send(small, deliver, b.archive)
+	if len(m.Data) == 0 {
+		m = r.send(small, deliver, nil)
+	}
+	if !strings.Contains(string(m.Data), "resource limits exceeded for account") {
+		t.Errorf("%s", m.Data)
+	}
+	r.until("the account is empty again", func() bool {
+		var use api.AccountInfo
+		r.must(small, "INFO", nil).into(t, &use)
+		return use.Store == 0 && use.Streams == 0
+	})
+}
+
 // TestRow44_InterruptedRestore takes away the server that receives a backup: nothing is left of it, and the client may begin
 // again.
 func TestRow44_InterruptedRestore(t *testing.T) {
