@@ -3,6 +3,7 @@ package msgstore
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -104,12 +105,25 @@ func keyReads(keys int, name func(int) string) []func(Reader) error {
 	}
 }
 
-// TestSyncFails wants a DB whose disk has failed to say so, and to close.
-func TestSyncFails(t *testing.T) {
+// TestDiskFails wants a DB whose disk has failed to say so, and to close.
+func TestDiskFails(t *testing.T) {
+	t.Run("sync", func(t *testing.T) {
+		testDiskFails(t, func(op errorfs.Op) bool {
+			return op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSync
+		})
+	})
+	t.Run("new table of the index", func(t *testing.T) {
+		testDiskFails(t, func(op errorfs.Op) bool {
+			return op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst")
+		})
+	})
+}
+
+func testDiskFails(t *testing.T, fails func(errorfs.Op) bool) {
 	broken := errors.New("disk is on fire")
 	var on atomic.Bool
 	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if on.Load() && (op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSync) {
+		if on.Load() && fails(op) {
 			return broken
 		}
 		return nil

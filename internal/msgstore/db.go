@@ -68,8 +68,9 @@ type DB struct {
 	nextNumber uint32
 	closed     bool
 
-	// failed is set once, when a file could not be synced or the index is
-	// damaged: from then on nothing is committed and nothing becomes durable.
+	// failed is set once, when a file could not be synced or the index is damaged
+	// or can not be written: from then on nothing is committed and nothing becomes
+	// durable.
 	failed     atomic.Pointer[error]
 	failedOnce sync.Once
 	failedCh   chan struct{}
@@ -119,7 +120,8 @@ func Open(o Options) (*DB, error) {
 }
 
 // beforeTable runs before Pebble creates a file that may make state durable. If
-// the segments cannot be synced, the flush waits until the DB closes.
+// the DB has failed, or does because the segments cannot be synced, the flush
+// waits until the DB closes.
 func (db *DB) beforeTable() error {
 	if err := db.failure(); err == nil {
 		err = db.files.sync()

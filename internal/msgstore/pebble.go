@@ -68,7 +68,8 @@ func openPebble(o *Options, fs vfs.FS, dir string, fail func(error)) (*pebble.DB
 		BytesPerSync:                1 << 20,
 	}
 	opts.EventListener = &pebble.EventListener{
-		BackgroundError:   func(err error) { o.Logger.Warnf("index: background error: %v", err) },
+		// Pebble would try the same again, at once and for ever.
+		BackgroundError:   func(err error) { fail(fmt.Errorf("writing index: %w", err)) },
 		DataCorruption:    func(info pebble.DataCorruptionInfo) { fail(base.Corruptf("index: %v", info.Details)) },
 		FlushBegin:        func(pebble.FlushInfo) {},
 		CompactionBegin:   func(pebble.CompactionInfo) {},
