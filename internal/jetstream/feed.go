@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,6 +40,7 @@ type feed struct {
 	ctx        context.Context
 	cancel     context.CancelFunc
 	wake       chan struct{}
+	identity   string // of the origin, "" if it does not tell; run's own
 
 	mu      sync.Mutex
 	queue   []arrival
@@ -81,7 +83,9 @@ func newFeed(s *Stream, key string, src *api.StreamSource, mirror bool) *feed {
 // follow copies until something breaks.
 func (f *feed) follow() error {
 	var copied uint64
-	f.s.View(func(m *machine.Machine) { copied = m.Stream().CopiedUpTo(f.key) })
+	f.s.View(func(m *machine.Machine) {
+		copied, f.identity = m.Stream().CopiedUpTo(f.key), m.Stream().OriginIdentity(f.key)
+	})
 	f.mu.Lock()
 	f.queue, f.bytes, f.next, f.broken = nil, 0, 1, nil
 	if f.src.Consumer != nil {
@@ -94,13 +98,17 @@ func (f *feed) follow() error {
 		return err
 	}
 	defer f.s.node.cfg.Router.Unsubscribe(sub)
+	var identity string
 	if c := f.src.Consumer; c != nil {
-		err = f.restartConsumer(c.Name, copied)
+		identity, err = f.restartConsumer(c.Name, copied)
 	} else {
-		err = f.makeConsumer(name, deliver, copied)
-		defer f.send("CONSUMER.DELETE."+f.src.Name+"."+name, "", nil)
+		identity, err = f.makeConsumer(name, deliver, copied)
+		defer f.send("CONSUMER.DELETE."+f.src.Name+"."+name, newInbox(), nil)
 	}
 	f.noteAnswer(err)
+	if err == nil {
+		err = f.meet(identity)
+	}
 	if err != nil {
 		return err
 	}
@@ -120,7 +128,24 @@ func (f *feed) deliverSubject() string {
 	return "$JS.S." + nuid.Next()
 }
 
-func (f *feed) makeConsumer(name, deliver string, copied uint64) error {
+var errOriginReplaced = errors.New("a new stream has the name of the origin")
+
+// meet notes the origin's identity. Of a new origin in the place of the one that
+// was copied the messages come from the first on, which is for a new consumer.
+func (f *feed) meet(identity string) error {
+	if identity == "" || identity == f.identity {
+		return nil
+	}
+	known := f.identity
+	f.identity = identity
+	if err := f.propose(&machine.Meet{Origin: f.key, Identity: identity}); err != nil || known == "" || f.mirror {
+		return err
+	}
+	return errOriginReplaced
+}
+
+// makeConsumer makes the consumer that delivers and returns the origin's identity.
+func (f *feed) makeConsumer(name, deliver string, copied uint64) (string, error) {
 	cfg := api.ConsumerConfig{
 		Name: name, DeliverSubject: deliver, AckPolicy: api.AckNone, ReplayPolicy: api.ReplayInstant,
 		DeliverPolicy: api.DeliverAll, FlowControl: true, Heartbeat: feedBeat, InactiveThreshold: feedInactive,
@@ -143,7 +168,7 @@ func (f *feed) makeConsumer(name, deliver string, copied uint64) error {
 }
 
 // restartConsumer has a consumer that was made beforehand go on behind what was copied.
-func (f *feed) restartConsumer(name string, copied uint64) error {
+func (f *feed) restartConsumer(name string, copied uint64) (string, error) {
 	var req api.ConsumerResetRequest
 	if copied > 0 {
 		req.Seq = copied + 1
@@ -163,30 +188,38 @@ func (f *feed) noteAnswer(err error) {
 	}
 }
 
+func newInbox() string { return "_INBOX." + nuid.Next() }
+
+// send sends an API request; one without a reply subject nobody would answer.
 func (f *feed) send(request, reply string, body []byte) {
 	prefix := "$JS.API."
 	if x := f.src.External; x != nil && x.APIPrefix != "" {
 		prefix = x.APIPrefix + "."
 	}
-	f.s.node.publish(f.s.acc, &router.Msg{Subject: []byte(prefix + request), Reply: []byte(reply), Payload: body})
+	f.s.node.publish(f.s.acc, &router.Msg{Subject: []byte(prefix + request), Reply: []byte(reply), Header: askIdentity, Payload: body})
 }
 
-// ask sends an API request and waits for its answer.
-func (f *feed) ask(request string, doc any) error {
+const identityHeader = "Nats-Stream-Identity"
+
+var askIdentity = wire.HeaderBlock(identityHeader, "")
+
+// ask sends an API request, waits for its answer and returns the origin's
+// identity, if it tells.
+func (f *feed) ask(request string, doc any) (string, error) {
 	body, err := json.Marshal(doc)
 	if err != nil {
-		return err
+		return "", err
 	}
-	answers := make(chan []byte, 1)
-	inbox := "_INBOX." + nuid.Next()
+	answers := make(chan router.Msg, 1)
+	inbox := newInbox()
 	sub, err := f.s.node.cfg.Router.Subscribe(f.s.acc, inbox, "", func(_ *router.Sub, _ router.Source, m *router.Msg) {
 		select {
-		case answers <- append([]byte(nil), m.Payload...):
+		case answers <- router.Msg{Header: bytes.Clone(m.Header), Payload: bytes.Clone(m.Payload)}:
 		default:
 		}
 	}, router.SubOptions{})
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer f.s.node.cfg.Router.Unsubscribe(sub)
 	f.send(request, inbox, body)
@@ -194,19 +227,20 @@ func (f *feed) ask(request string, doc any) error {
 	defer cancel()
 	defer f.s.node.cfg.Clock.AfterFunc(feedTimeout, cancel).Stop()
 	select {
-	case raw := <-answers:
+	case m := <-answers:
 		var answer struct {
 			Error *apierr.Error `json:"error"`
 		}
-		if err := json.Unmarshal(raw, &answer); err != nil {
-			return fmt.Errorf("answer to %s: %w", request, err)
+		if err := json.Unmarshal(m.Payload, &answer); err != nil {
+			return "", fmt.Errorf("answer to %s: %w", request, err)
 		}
 		if answer.Error != nil {
-			return answer.Error
+			return "", answer.Error
 		}
-		return nil
+		identity, _ := wire.GetHeader(m.Header, identityHeader)
+		return string(identity), nil
 	case <-ctx.Done():
-		return fmt.Errorf("no answer to %s", request)
+		return "", fmt.Errorf("no answer to %s", request)
 	}
 }
 
@@ -354,9 +388,13 @@ func (f *feed) store(body []byte) error {
 	if e := f.s.checkRoom(0, 0, len(body)); e != nil { // it is offered again
 		return e
 	}
+	return f.propose(&machine.Copy{Time: f.s.node.cfg.Clock.Now().UnixNano(), Origin: f.key, Body: body})
+}
+
+func (f *feed) propose(c machine.Command) error {
 	ctx, cancel := context.WithTimeout(f.ctx, proposalTimeout)
 	defer cancel()
-	r, err := f.s.Propose(ctx, &machine.Copy{Time: f.s.node.cfg.Clock.Now().UnixNano(), Origin: f.key, Body: body})
+	r, err := f.s.Propose(ctx, c)
 	if err == nil && r.Err != nil {
 		err = r.Err
 	}
@@ -388,5 +426,8 @@ func (f *feed) rewrite(a *arrival) (string, []byte) {
 		origin += ":" + meta.PeerID(f.src.External.APIPrefix)
 	}
 	from := strings.Join([]string{origin, strconv.FormatUint(a.seq, 10), filter, dest, a.subject}, " ")
+	if f.identity != "" {
+		from += " " + f.identity
+	}
 	return subj, wire.SetHeader(hdr, "Nats-Stream-Source", from)
 }

@@ -86,7 +86,7 @@ func (c *call) respond(doc any) {
 		c.svc.cfg.Logger.Errorf("JetStream API: answer to %s can not be encoded: %v", c.Subject, err)
 		return
 	}
-	c.publish(nil, body)
+	c.publish(c.replyHeader, body)
 	c.audit(body)
 }
 

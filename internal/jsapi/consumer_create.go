@@ -106,6 +106,12 @@ func (c *call) createConsumer(req *api.ConsumerCreateRequest, err *apierr.Error)
 		c.svc.held.add(c.Request)
 		return
 	}
+	if req.Config.Direct {
+		if err := c.checkIdentity(st); err != nil {
+			c.fail(err)
+			return
+		}
+	}
 	if req.Config.DeliverSubject == "" {
 		c.proposeConsumer(st, req, func() {})
 		return

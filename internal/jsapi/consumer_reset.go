@@ -6,6 +6,7 @@ import (
 	"weir/internal/api"
 	"weir/internal/apierr"
 	"weir/internal/machine"
+	"weir/internal/wire"
 )
 
 // consumerReset answers $JS.API.CONSUMER.RESET.<stream>.<consumer> on the stream's
@@ -32,6 +33,9 @@ func (c *call) consumerReset() {
 		if info == nil {
 			c.fail(apierr.JSConsumerNotFoundErr)
 			return
+		}
+		if _, asked := wire.GetHeader(c.Header, identityHeader); asked {
+			c.identify(st)
 		}
 		c.answer(api.ConsumerResetResponse{Response: c.response(), ConsumerInfo: info, ResetSeq: r.Start})
 	})

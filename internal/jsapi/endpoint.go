@@ -145,6 +145,8 @@ type call struct {
 	acc      *account.Account
 	args     []string
 	waited   bool // held since it was last tried
+	// replyHeader is that of the answer; nil is none.
+	replyHeader []byte
 }
 
 // newCall makes a call of a request; nil when nobody answers such a request.

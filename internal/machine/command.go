@@ -44,6 +44,7 @@ const (
 	KindLoadEnd        Kind = 17
 	KindBatch          Kind = 18
 	KindFastPublish    Kind = 19
+	KindMeet           Kind = 20
 )
 
 // Origin says who proposed a command, so that its answer finds the client who waits. Seq numbers the proposer's requests; a
@@ -166,6 +167,12 @@ type LoadEnd struct {
 	Last uint64 `json:"last"`
 }
 
+// Meet notes the identity of an origin before messages of it are copied.
+type Meet struct {
+	Origin   string `json:"origin"`
+	Identity string `json:"identity"`
+}
+
 // Runners appoints runners.
 type Runners []Appointment
 
@@ -201,6 +208,7 @@ func (*ConsumerPause) kind() Kind  { return KindConsumerPause }
 func (*ConsumerReset) kind() Kind  { return KindConsumerReset }
 func (*Expire) kind() Kind         { return KindExpire }
 func (*Copy) kind() Kind           { return KindCopy }
+func (*Meet) kind() Kind           { return KindMeet }
 func (*Load) kind() Kind           { return KindLoad }
 func (*LoadConsumer) kind() Kind   { return KindLoadConsumer }
 func (*LoadPending) kind() Kind    { return KindLoadPending }

@@ -38,3 +38,9 @@ func (a *applier) copy(body []byte) error {
 	a.reply(Reply{Err: refused})
 	return nil
 }
+
+func (a *applier) meet(c *Meet) error {
+	a.stream.Meet(c.Origin, c.Identity)
+	a.reply(Reply{})
+	return nil
+}

@@ -184,6 +184,8 @@ func (a *applier) apply(kind Kind, body []byte) error {
 		return run(body, a.update)
 	case KindCopy:
 		return a.copy(body)
+	case KindMeet:
+		return run(body, a.meet)
 	case KindBatch:
 		return a.batch(body)
 	case KindFastPublish:

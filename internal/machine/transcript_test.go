@@ -117,6 +117,8 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 		return w.fast(d)
 	case "copy":
 		return w.copy(d)
+	case "meet":
+		return done(w.do(&Meet{Origin: d.CmdArgs[0].Key, Identity: d.CmdArgs[1].Key}))
 	case "state":
 		return w.state()
 	case "get":

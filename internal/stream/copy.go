@@ -2,6 +2,7 @@ package stream
 
 import (
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -19,14 +20,15 @@ type Copied struct {
 	Time int64  // when the origin stored it, unix ns
 }
 
-// origins remembers how far each origin was copied.
+// origins remembers how far each origin was copied, and which stream it was.
 type origins struct {
-	last  map[string]uint64 // origin → sequence of its last message that was dealt with
-	dirty map[string]struct{}
+	last     map[string]uint64 // origin → sequence of its last message that was dealt with
+	identity map[string]string // origin → its identity, if it tells
+	dirty    map[string]struct{}
 }
 
 func (o *origins) load(store Store) error {
-	o.last, o.dirty = map[string]uint64{}, map[string]struct{}{}
+	o.last, o.identity, o.dirty = map[string]uint64{}, map[string]string{}, map[string]struct{}{}
 	var bad error
 	err := store.ScanKeys([]byte{keyOrigin}, func(key, value []byte) bool {
 		seq, n := binary.Uvarint(value)
@@ -34,7 +36,11 @@ func (o *origins) load(store Store) error {
 			bad = base.Corruptf("position in origin %q has a value of %d bytes", key[1:], len(value))
 			return false
 		}
-		o.last[string(key[1:])] = seq
+		origin := string(key[1:])
+		o.last[origin] = seq
+		if n < len(value) {
+			o.identity[origin] = string(value[n:])
+		}
 		return true
 	})
 	if err != nil {
@@ -46,12 +52,34 @@ func (o *origins) load(store Store) error {
 func (o *origins) flush(store Store) error {
 	for _, origin := range slices.Sorted(maps.Keys(o.dirty)) {
 		key := append([]byte{keyOrigin}, origin...)
-		if err := store.Set(key, binary.AppendUvarint(nil, o.last[origin])); err != nil {
+		value := append(binary.AppendUvarint(nil, o.last[origin]), o.identity[origin]...)
+		if err := store.Set(key, value); err != nil {
 			return err
 		}
 	}
 	clear(o.dirty)
 	return nil
+}
+
+// Identity tells the stream from every other one that has or had its name.
+func (s *Stream) Identity() string { return base.ShortName(fmt.Sprint(s.cfg.Name, "\x00", s.created)) }
+
+// OriginIdentity is the identity of an origin as of the last Meet, "" if none is known. origin is what was passed to Copy.
+func (s *Stream) OriginIdentity(origin string) string { return s.origins.identity[origin] }
+
+// Meet notes the identity of an origin. If it was another one before, a new stream has the origin's name, and what is sourced begins with
+// its first message. A mirror, whose sequences are the origin's, can only go on.
+func (s *Stream) Meet(origin, identity string) {
+	known := s.origins.identity[origin]
+	if known == identity {
+		return
+	}
+	last := s.origins.last[origin]
+	if known != "" && s.cfg.Mirror == nil {
+		last = 0
+	}
+	s.origins.last[origin], s.origins.identity[origin] = last, identity
+	s.origins.dirty[origin] = struct{}{}
 }
 
 // CopiedUpTo is the origin's sequence up to which its messages were copied, 0 for none. origin is what was passed to Copy.

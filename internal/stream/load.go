@@ -77,8 +77,8 @@ func (s *Stream) loadDirectives(now int64, d *directives, m *msg.Message) error 
 	if d.msgID != s.lastMsgID {
 		s.lastMsgID, s.lastMsgIDDirty = strings.Clone(d.msgID), true
 	}
-	if key, seq, ok := s.sourceOf(d.streamSource); ok && seq > s.origins.last[key] {
-		s.origins.last[key] = seq
+	if key, identity, seq, ok := s.sourceOf(d.streamSource); ok && (seq > s.origins.last[key] || identity != s.origins.identity[key]) {
+		s.origins.last[key], s.origins.identity[key] = seq, identity
 		s.origins.dirty[key] = struct{}{}
 	}
 	if ttl, ok := parseTTL(d.ttl); ok && (s.cfg.AllowMsgTTL || s.cfg.SubjectDeleteMarkerTTL > 0) {
@@ -103,27 +103,30 @@ func (s *Stream) resume(d *scheduling, now int64, m *msg.Message) error {
 	return s.plan(m.Seq, dueTime(due))
 }
 
-// sourceOf reads a Nats-Stream-Source header: "origin sequence filter destination subject", or in older messages only the
-// first two. ok is false if it does not tell which of the configured sources it speaks of.
-func (s *Stream) sourceOf(header string) (key string, seq uint64, ok bool) {
+// sourceOf reads a Nats-Stream-Source header: "origin sequence filter destination subject identity", or in older messages
+// only the first two or five. ok is false if it does not tell which of the configured sources it speaks of.
+func (s *Stream) sourceOf(header string) (key, identity string, seq uint64, ok bool) {
 	f := strings.Fields(header)
 	if len(f) < 2 || len(s.cfg.Sources) == 0 {
-		return "", 0, false
+		return "", "", 0, false
 	}
 	seq, err := strconv.ParseUint(f[1], 10, 64)
 	if err != nil {
-		return "", 0, false
+		return "", "", 0, false
+	}
+	if len(f) > 5 {
+		identity = strings.Clone(f[5])
 	}
 	for _, src := range s.cfg.Sources {
 		if !speaksOf(f, src) {
 			continue
 		}
 		if ok {
-			return "", 0, false
+			return "", "", 0, false
 		}
 		key, ok = sourceKey(src), true
 	}
-	return key, seq, ok
+	return key, identity, seq, ok
 }
 
 func speaksOf(f []string, src *api.StreamSource) bool {

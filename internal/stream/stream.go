@@ -25,7 +25,7 @@ const (
 	keyLastID    = 'l' // id of the last message stored, if it had one
 	keyExpiry    = 't' // + expiry (unix ns, 8 bytes big endian) + sequence (8 bytes) → nothing
 	keyForever   = 'v' // + sequence (8 bytes): the message never expires
-	keyOrigin    = 'o' // + origin → uvarint sequence up to which it was copied
+	keyOrigin    = 'o' // + origin → uvarint sequence up to which it was copied, identity of the origin
 	keyPlan      = 'a' // + time at which a schedule is due (unix ns, 8 bytes) + sequence of its message (8 bytes) → nothing
 	keyDue       = 'b' // + sequence of a message that holds a schedule (8 bytes) → when it is due (8 bytes)
 	keyZoned     = 'z' // + sequence of such a message (8 bytes) → varint time after which it is due next, zone, 0, pattern
@@ -218,7 +218,7 @@ func (s *Stream) Hash() uint64 {
 	}
 	for _, origin := range slices.Sorted(maps.Keys(s.origins.last)) {
 		s.valueBuf = appendUint64(append(s.valueBuf[:0], origin...), s.origins.last[origin])
-		h.Write(s.valueBuf)
+		h.Write(append(s.valueBuf, s.origins.identity[origin]...))
 	}
 	for _, e := range s.dedupe.order[s.dedupe.head:] {
 		s.valueBuf = appendUint64(appendUint64(append(s.valueBuf[:0], e.id...), uint64(e.time)), s.dedupe.seqs[e.id])
