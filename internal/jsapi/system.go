@@ -56,7 +56,7 @@ func (c *call) serverRemove() {
 			n = p.State.NodeByPeer(req.PeerID)
 		}
 		if n != nil {
-			cmd = &meta.NodeRemove{Node: n.ID, Remaps: p.RemoveNode(n.ID)}
+			cmd = &meta.NodeRemove{Node: n.ID, Gone: !c.svc.node.Linked(n.ID), Remaps: p.RemoveNode(n.ID)}
 		}
 	})
 	if cmd == nil {

@@ -125,15 +125,19 @@ func (t *transition) removeNode(c *NodeRemove) *apierr.Error {
 		return apierr.JSBadRequestErr // nobody would be left to know
 	}
 	n := *have
-	n.Removed = true
+	n.Removed, n.Gone = true, c.Gone
 	t.setNode(&n)
 	to := make(map[base.GroupID]base.NodeID, len(c.Remaps))
 	for _, r := range c.Remaps {
 		to[r.Group] = r.Node
 	}
 	for _, id := range t.groupIDs() {
-		if a := t.groups[id]; onNode(a.Replicas, c.Node) >= 0 {
+		a := t.groups[id]
+		if onNode(a.Replicas, c.Node) >= 0 {
 			_ = t.remap(a, c.Node, to[id]) // 10075 is about one stream, not the node
+		}
+		if c.Gone && onNode(a.Members, c.Node) >= 0 {
+			t.restartIfGone(t.groups[id])
 		}
 	}
 	return nil

@@ -145,6 +145,22 @@ func (t *transition) restartIfEmpty(a *Assignment) {
 	}
 }
 
+// restartIfGone starts a group anew, empty, when all of its members are lost or
+// were on nodes that were down when they were removed: such a node comes back
+// without what it held, so nobody could ever elect a leader.
+func (t *transition) restartIfGone(have *Assignment) {
+	alive := func(r base.Replica) bool {
+		n := t.byNode[r.Node]
+		return n != nil && !n.Gone && !slices.Contains(have.Lost, r.ID)
+	}
+	if slices.ContainsFunc(have.Members, alive) || !slices.ContainsFunc(have.Replicas, alive) {
+		return
+	}
+	a := have.clone()
+	t.restart(a)
+	t.put(Moved, a, nil)
+}
+
 // restart makes fresh replicas on the wanted nodes the group's first members.
 func (t *transition) restart(a *Assignment) {
 	for i, r := range a.Replicas {

@@ -89,7 +89,7 @@ func (r *runner) parse(d *datadriven.TestData) (Body, error) {
 	case "join":
 		return &NodeJoin{Name: name, Node: base.NodeID(number(scan(d, "node"))), Cluster: "C", Tags: list(d, "tags")}, nil
 	case "remove-node":
-		return &NodeRemove{Node: r.node(scan(d, "node")), Remaps: remaps(d)}, nil
+		return &NodeRemove{Node: r.node(scan(d, "node")), Gone: d.HasArg("gone"), Remaps: remaps(d)}, nil
 	case "create":
 		return &StreamCreate{Account: account, Config: config(name, d), RaftName: scan(d, "raft"), Cluster: "C",
 			Nodes: nodes(d, "nodes"), Request: request, Limits: limits(d), Restore: d.HasArg("restore")}, nil

@@ -77,6 +77,8 @@ type Node struct {
 	// Removed marks a node that an operator took out. The entry stays, so that
 	// replicas left on it keep a name.
 	Removed bool `json:"removed,omitempty"`
+	// Gone: it was down when it was removed, and hands nothing over.
+	Gone bool `json:"gone,omitempty"`
 }
 
 // Peer is the node's peer id as the API shows it.
