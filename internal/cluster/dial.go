@@ -18,6 +18,10 @@ const defaultPort = "6222"
 // It may be a name that stands for all nodes.
 const selfRetry = 30 * time.Second
 
+// firstPatience is how long an address where nobody was met yet may be silent: nodes
+// that start together find each other one by one.
+const firstPatience = 10 * time.Second
+
 // target is an address that is dialed whenever a link to its node is missing.
 type target struct {
 	addr           string
@@ -30,8 +34,11 @@ type target struct {
 	// Mesh.mu.
 	node base.NodeID
 	name string
-	// lastError is what was logged last, so that a repetition is not.
-	lastError string
+	// lastError is what was logged last, so that a repetition is not; lastWarned
+	// tells that it was a warning.
+	lastError  string
+	lastWarned bool
+	pursued    time.Time
 }
 
 func (m *Mesh) addRoute(route *url.URL) {
@@ -84,6 +91,7 @@ func (m *Mesh) pursueLocked(t *target) {
 	}
 	t.wake = make(chan struct{}, 1)
 	t.gone = make(chan struct{})
+	t.pursued = m.cfg.Clock.Now()
 	m.targets[t.addr] = t
 	m.group.Go(func() { m.pursue(t) })
 }
@@ -236,17 +244,29 @@ func (m *Mesh) introduce(conn net.Conn, t *target, kind linkKind) (*link, error)
 	return m.agree(m.newLink(conn, h, kind, t), h)
 }
 
-// logDialError says why a target can not be reached, once per reason.
+// logDialError says why a target can not be reached, once per reason. It is no
+// reason to worry at first.
 func (m *Mesh) logDialError(t *target, err error) {
 	text := err.Error()
 	var r *refusal
-	if m.ctx.Err() != nil || text == t.lastError || (errors.As(err, &r) && r.Quiet) {
+	early := m.early(t)
+	if m.ctx.Err() != nil || text == t.lastError && (early || t.lastWarned) || (errors.As(err, &r) && r.Quiet) {
 		return
 	}
-	t.lastError = text
-	if r != nil {
+	t.lastError, t.lastWarned = text, !early || r != nil
+	switch {
+	case r != nil:
 		m.cfg.Log.Errorf("Cluster route %s refused: %v", t.addr, err)
-		return
+	case early:
+		m.cfg.Log.Noticef("Cluster route %s: %v; trying again", t.addr, err)
+	default:
+		m.cfg.Log.Warnf("Cluster route %s: %v; trying again", t.addr, err)
 	}
-	m.cfg.Log.Warnf("Cluster route %s: %v; trying again", t.addr, err)
+}
+
+// early tells that nobody was met at an address yet, for a short time.
+func (m *Mesh) early(t *target) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return t.node == 0 && m.cfg.Clock.Now().Sub(t.pursued) < firstPatience
 }

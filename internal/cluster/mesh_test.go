@@ -510,3 +510,31 @@ func BenchmarkDeliver(b *testing.B) {
 		}
 	}
 }
+
+// TestNobodyThereYet: an address where nobody was met yet is no reason to warn for a short time, and then once.
+func TestNobodyThereYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := memoryNode(t, new(memoryNetwork), 1, "host9")
+		lines := func(level string) (n int) {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			for _, line := range a.log {
+				if strings.HasPrefix(line, level+" Cluster route host9") {
+					n++
+				}
+			}
+			return n
+		}
+		time.Sleep(firstPatience / 2)
+		synctest.Wait()
+		if info, warn := lines("[INF]"), lines("[WRN]"); info != 1 || warn != 0 {
+			t.Errorf("%d notices and %d warnings at first", info, warn)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if info, warn := lines("[INF]"), lines("[WRN]"); info != 1 || warn != 1 {
+			t.Errorf("%d notices and %d warnings", info, warn)
+		}
+		a.mesh.Shutdown()
+	})
+}

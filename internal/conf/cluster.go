@@ -19,7 +19,7 @@ func clusterSchema() schema[Cluster] {
 		"advertise":       put(readAdvertise, func(c *Cluster) *string { return &c.Advertise }),
 		"authorization":   sub(routeAuthSchema, func(c *Cluster) *Authorization { return &c.Authorization }),
 		"routes":          decodeRoutes,
-		"connect_retries": put(readCount, func(c *Cluster) *int { return &c.ConnectRetries }),
+		"connect_retries": onlyShown(put(readCount, func(c *Cluster) *int { return &c.ConnectRetries }), alwaysDialled),
 		"no_advertise": func(d *decoder, f *field, _ *Cluster) {
 			if v, ok := readBool(d, f); ok {
 				d.cfg.NoAdvertise = v
@@ -34,13 +34,16 @@ func clusterSchema() schema[Cluster] {
 	}}
 }
 
+const alwaysDialled = "a node that is known is dialled until it is there"
+
 // routeAuthSchema is what of an authorization block routes have: one user.
 func routeAuthSchema() schema[Authorization] {
 	all := authorizationSchema()
 	keys := map[string]handler[Authorization]{}
-	for _, k := range []string{"user", "pass", "timeout"} {
+	for _, k := range []string{"user", "pass"} {
 		keys[k] = all.keys[k]
 	}
+	keys["timeout"] = onlyShown(all.keys["timeout"], alwaysDialled)
 	return schema[Authorization]{all.block, keys}
 }
 

@@ -82,10 +82,25 @@ func put[T, V any](read func(*decoder, *field) (V, bool), at func(*T) *V) handle
 	}
 }
 
-// noEffect makes a handler for a key that is checked but changes nothing. The
-// type that stands for its block says why.
+// noEffect makes a handler for a key that is checked but changes nothing, which a
+// warning says. The type that stands for its block says why.
 func noEffect[T, V any](read func(*decoder, *field) (V, bool)) handler[T] {
-	return func(d *decoder, f *field, _ *T) { read(d, f) }
+	return func(d *decoder, f *field, _ *T) {
+		if _, ok := read(d, f); ok {
+			d.warn(f, "has no effect")
+		}
+	}
+}
+
+// onlyShown makes a handler for a key whose value is shown in monitoring, if at all, and
+// changes nothing else. The warning says what holds instead.
+func onlyShown[T any](put handler[T], instead string) handler[T] {
+	return func(d *decoder, f *field, t *T) {
+		faults := len(d.faults)
+		if put(d, f, t); len(d.faults) == faults {
+			d.warn(f, "has no effect: %s", instead)
+		}
+	}
 }
 
 // sub makes a handler for a block inside a block.

@@ -36,7 +36,7 @@ func readEnabled(d *decoder, f *field) (on, ok bool) {
 func jetStreamSchema() schema[JetStream] {
 	return schema[JetStream]{blockJetStream, map[string]handler[JetStream]{
 		"enabled":          put(readBool, func(j *JetStream) *bool { return &j.Enabled }),
-		"strict":           put(readBool, func(j *JetStream) *bool { return &j.Strict }),
+		"strict":           decodeStrict,
 		"store_dir":        put(readString, func(j *JetStream) *string { return &j.StoreDir }),
 		"max_memory_store": put(readSize, func(j *JetStream) *int64 { return &j.MaxMemory }),
 		"max_file_store":   put(readSize, func(j *JetStream) *int64 { return &j.MaxStore }),
@@ -51,6 +51,17 @@ func jetStreamSchema() schema[JetStream] {
 		"meta_compact_sync":       noEffect[JetStream](readBool),
 		"max_concurrent_io":       noEffect[JetStream](readCount),
 	}}
+}
+
+// decodeStrict: there is no other way than the strict one.
+func decodeStrict(d *decoder, f *field, j *JetStream) {
+	strict, ok := readBool(d, f)
+	if !ok {
+		return
+	}
+	if j.Strict = strict; !strict {
+		d.warn(f, "has no effect: requests with unknown fields are refused")
+	}
 }
 
 func jetStreamLimitsSchema() schema[JetStreamLimits] {

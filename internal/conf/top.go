@@ -31,7 +31,7 @@ func topSchema() schema[Config] {
 		"no_auth_user":      put(readString, func(c *Config) *string { return &c.NoAuthUser }),
 		"accounts":          decodeAccounts,
 		"system_account":    put(readName, func(c *Config) *string { return &c.SystemAccount }),
-		"no_system_account": put(readBool, func(c *Config) *bool { return &c.NoSystemAccount }),
+		"no_system_account": onlyShown(put(readBool, func(c *Config) *bool { return &c.NoSystemAccount }), "there is always a system account"),
 		"cluster":           sub(clusterSchema, func(c *Config) *Cluster { return &c.Cluster }),
 		"jetstream":         decodeJetStream,
 		"store_dir":         put(readString, func(c *Config) *string { return &c.JetStream.StoreDir }),

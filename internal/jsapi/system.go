@@ -73,9 +73,43 @@ func (c *call) serverRemove() {
 	}
 }
 
-// serverEvacuate answers $JS.API.SERVER.EVACUATE (system account): not supported
-// yet.
-func (c *call) serverEvacuate() { c.fail(apierr.JSClusterUnSupportFeatureErr) }
+// serverEvacuate answers $JS.API.SERVER.EVACUATE (system account) on the meta leader:
+// every replica on a server is moved to another, which is up to date before the server's
+// leaves. 10075 when some have nowhere to go; the others move. The server stays a member and may
+// be chosen again.
+func (c *call) serverEvacuate() {
+	var req api.MetaServerRequest
+	if isEmpty(c.Body) {
+		c.fail(apierr.JSBadRequestErr)
+		return
+	}
+	if err := decode(c.Body, &req); err != nil {
+		c.fail(err)
+		return
+	}
+	peer := req.Server
+	if req.PeerID != "" {
+		peer = req.PeerID
+	}
+	if !c.knownServer(peer) {
+		c.fail(apierr.JSClusterServerNotMemberErr)
+		return
+	}
+	var streams []*meta.Assignment
+	c.svc.node.View(func(s *meta.State) {
+		if n := s.NodeByPeer(peer); n != nil {
+			streams = s.StreamsOn(n.ID)
+		}
+	})
+	var failed *apierr.Error
+	for _, a := range streams {
+		err := c.moveOff(a.Account, a.Name, peer, true)
+		if err != nil && err != apierr.JSStreamNotFoundErr && err != apierr.JSClusterPeerNotMemberErr { // those are done
+			failed = err
+		}
+	}
+	c.done(failed)
+}
 
 // accountPurge answers $JS.API.ACCOUNT.PURGE.<account> (system account) on the
 // meta leader: all streams of the account go.
@@ -91,7 +125,9 @@ func (c *call) accountPurge() {
 }
 
 // accountStreamMove answers $JS.API.ACCOUNT.STREAM.MOVE.<account>.<stream> (system
-// account): off the named server. Moves by cluster or tags are not supported.
+// account): off the named server, or to servers of a cluster or with tags; those that
+// fit already stay. The placement of the stream's configuration does not change. A request that
+// names nothing is refused.
 func (c *call) accountStreamMove() {
 	var req api.StreamMoveRequest
 	if err := decodeOptional(c.Body, &req); err != nil {
@@ -104,15 +140,68 @@ func (c *call) accountStreamMove() {
 	case a == nil:
 		c.fail(apierr.JSStreamNotFoundErr)
 		return
-	case req.Server == "" || req.Cluster != "" && req.Cluster != a.Cluster || len(req.Tags) > 0:
-		c.fail(apierr.JSClusterUnSupportFeatureErr)
+	case req.Server == "" && req.Cluster == "" && len(req.Tags) == 0:
+		c.fail(apierr.JSBadRequestErr)
+		return
+	case req.Server != "" && !c.knownServer(req.Server):
+		c.fail(apierr.JSClusterServerNotMemberErr)
 		return
 	}
-	if err := c.moveOff(account, name, req.Server, true); err != nil {
+	if err := c.move(account, name, &req); err != nil {
 		c.fail(err)
 		return
 	}
 	c.answer(api.StreamUpdateResponse{Response: c.response(), StreamInfo: c.moving(account, name)})
+}
+
+func (c *call) knownServer(peer string) (known bool) {
+	c.svc.node.View(func(s *meta.State) { known = s.NodeByPeer(peer) != nil })
+	return known
+}
+
+func (c *call) move(account, name string, req *api.StreamMoveRequest) *apierr.Error {
+	if req.Cluster == "" && len(req.Tags) == 0 {
+		return c.moveOff(account, name, req.Server, true)
+	}
+	for range updateAttempts {
+		cmd, err := c.plannedMove(account, name, req)
+		if err != nil {
+			return err
+		}
+		result, ok := c.proposeMeta(cmd)
+		switch {
+		case !ok:
+			return apierr.JSClusterNotAvailErr
+		case result.Err != nil:
+			return result.Err
+		case !result.Stale:
+			return nil
+		}
+	}
+	return apierr.JSClusterNotAvailErr
+}
+
+func (c *call) plannedMove(account, name string, req *api.StreamMoveRequest) (cmd *meta.StreamUpdate, err *apierr.Error) {
+	planned := c.svc.node.Plan(func(p *meta.Planner) {
+		a := p.State.Stream(account, name)
+		if a == nil {
+			err = apierr.JSStreamNotFoundErr
+			return
+		}
+		var away base.NodeID
+		if req.Server != "" {
+			if away = memberNode(p.State, a, req.Server); away == 0 {
+				err = apierr.JSClusterPeerNotMemberErr
+				return
+			}
+		}
+		cmd = &meta.StreamUpdate{Account: account, Name: name, Config: a.RawConfig, IfRevision: a.Revision, Request: c.origin()}
+		cmd.Cluster, cmd.Nodes, err = p.Move(a, away, req.Cluster, req.Tags)
+	})
+	if !planned {
+		err = apierr.JSClusterNotAvailErr
+	}
+	return cmd, err
 }
 
 // moving describes a stream whose move was begun, by its assignment.

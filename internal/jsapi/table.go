@@ -85,7 +85,7 @@ func systemTable() []*endpoint {
 	return []*endpoint{
 		{subject: "META.LEADER.STEPDOWN", class: metaLeader, waits: true, clustered: true, system: true, response: api.MetaLeaderStepdownResponseType, handle: (*call).metaStepdown},
 		{subject: "SERVER.REMOVE", class: metaLeader, waits: true, clustered: true, system: true, response: api.MetaServerRemoveResponseType, handle: (*call).serverRemove},
-		{subject: "SERVER.EVACUATE", class: metaLeader, clustered: true, system: true, response: api.MetaServerRemoveResponseType, handle: (*call).serverEvacuate},
+		{subject: "SERVER.EVACUATE", class: metaLeader, waits: true, clustered: true, system: true, response: api.MetaServerEvacuateResponseType, handle: (*call).serverEvacuate},
 		{subject: "ACCOUNT.PURGE.*", class: metaLeader, waits: true, system: true, response: api.AccountPurgeResponseType, handle: (*call).accountPurge,
 			failure: func(r api.Response) any { return api.AccountPurgeResponse{Response: r} }},
 		{subject: "ACCOUNT.STREAM.MOVE.*.*", class: metaLeader, waits: true, clustered: true, system: true, response: api.StreamUpdateResponseType, handle: (*call).accountStreamMove, failure: updated},

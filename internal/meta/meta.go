@@ -154,6 +154,17 @@ func (s *State) All(visit func(*Assignment) bool) {
 // Len counts the streams of all accounts.
 func (s *State) Len() int { return len(s.groups) }
 
+// StreamsOn are the streams with a replica on a node, in the order of their groups.
+func (s *State) StreamsOn(node base.NodeID) []*Assignment {
+	var list []*Assignment
+	for _, id := range s.groupIDs() {
+		if a := s.groups[id]; onNode(a.Replicas, node) >= 0 {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
 // StreamsOverlapping lists by name the account's streams with a subject that
 // overlaps the given one. A stream without subjects matches by its name.
 func (s *State) StreamsOverlapping(account, subj string) []*Assignment {

@@ -63,6 +63,29 @@ func (p *Planner) Update(a *Assignment, next *api.StreamConfig, leader base.Node
 	return cluster, nodes, nil
 }
 
+// Move chooses the nodes for a move that leaves the configuration as it is: off a node, 0 for none, to a cluster, "" for
+// the stream's own, to nodes with all of some tags, none for those of its placement. Present nodes that fit stay.
+func (p *Planner) Move(a *Assignment, away base.NodeID, cluster string, tags []string) (string, []base.NodeID, *apierr.Error) {
+	config, placement := *a.Config, api.Placement{Cluster: cluster, Tags: tags}
+	if own := a.Config.Placement; own != nil && len(tags) == 0 {
+		placement.Tags = own.Tags
+	}
+	if cluster == "" {
+		placement.Cluster = a.Cluster
+	}
+	config.Placement = &placement
+	req := p.request(&config)
+	req.Prefer = slices.DeleteFunc(a.Nodes(), func(n base.NodeID) bool { return n == away })
+	if away != 0 {
+		req.Ignore = []base.NodeID{away}
+	}
+	cluster, nodes, failed := PlaceIn([]string{placement.Cluster}, req, p.candidates(), p.Rand)
+	if failed != nil {
+		return "", nil, apierr.JSClusterNoPeersErrF(failed)
+	}
+	return cluster, nodes, nil
+}
+
 // shrink keeps the leader, then the members online, then the others, in order.
 func (p *Planner) shrink(a *Assignment, replicas int, leader base.NodeID) []base.NodeID {
 	rank := func(node base.NodeID) int {

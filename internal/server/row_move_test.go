@@ -28,6 +28,8 @@ func TestRow41_ScaleAndMove(t *testing.T) {
 	sub("TestRow41_Move", row41Move)
 	sub("TestRow41_Refused", row41Refused)
 	sub("TestRow26_PeerRemove", row26)
+	sub("TestRow22_MoveByTags", row22Move)
+	sub("TestRow22_Evacuate", row22Evacuate)
 	sub("TestRow40_StalledLeader", row40)
 }
 
@@ -255,6 +257,58 @@ func row26(r *rows, t *testing.T) {
 	if got := members(r.settled("PR1", 1)); got[0] != "n2" {
 		t.Errorf("%v", got)
 	}
+}
+
+// row22Move: a move names a server, a cluster or tags; what the placement says stays.
+func row22Move(r *rows, t *testing.T) {
+	r.stream("MW", 1)
+	r.publish("MW.x", 20)
+	at := r.settled("MW", 1).Leader
+	to := "n2"
+	if at == to {
+		to = "n3"
+	}
+	r.refused(r.sys, "ACCOUNT.STREAM.MOVE.APP.MW", `{}`, 10003)
+	r.refused(r.sys, "ACCOUNT.STREAM.MOVE.APP.NONE", `{"tags":["n1"]}`, 10059)
+	r.refused(r.sys, "ACCOUNT.STREAM.MOVE.APP.MW", `{"cluster":"elsewhere"}`, 10005)
+	r.refused(r.sys, "ACCOUNT.STREAM.MOVE.APP.MW", `{"server":"n9"}`, 10044)
+	a := r.refused(r.sys, "ACCOUNT.STREAM.MOVE.APP.MW", `{"tags":["none"]}`, 10005)
+	if want := "no suitable peers for placement, tags not matched ['none']"; a.Error.Description != want {
+		t.Errorf("%q, want %q", a.Error.Description, want)
+	}
+	r.must(r.sys, "ACCOUNT.STREAM.MOVE.APP.MW", fmt.Sprintf(`{"tags":[%q]}`, to))
+	r.until("the stream is on "+to, func() bool {
+		c := r.info("MW").Cluster
+		return c.Leader == to && len(c.Replicas) == 0 && c.Desired == nil
+	})
+	if info := r.info("MW"); info.State.Msgs != 20 || info.Config.Placement != nil {
+		t.Errorf("%d messages, placement %+v", info.State.Msgs, info.Config.Placement)
+	}
+	r.must(r.sys, "ACCOUNT.STREAM.MOVE.APP.MW", fmt.Sprintf(`{"server":%q,"cluster":"test"}`, to))
+	r.until("the stream is off "+to, func() bool {
+		c := r.info("MW").Cluster
+		return c.Leader != to && len(c.Replicas) == 0
+	})
+}
+
+// row22Evacuate: all that a server holds goes elsewhere, and what has nowhere to go stays.
+func row22Evacuate(r *rows, t *testing.T) {
+	r.stream("EV1", 1, onlyOn("n5"))
+	r.update("EV1", func(c *api.StreamConfig) { c.Placement = nil })
+	r.stream("EV3", 3, onlyOn(excludes("n1", "n2")...))
+	r.update("EV3", func(c *api.StreamConfig) { c.Placement = nil })
+	r.publish("EV3.x", 20)
+	r.refused(r.sys, "SERVER.EVACUATE", nil, 10003)
+	r.refused(r.sys, "SERVER.EVACUATE", `{"peer":"n9"}`, 10044)
+	stays := r.stream("EVN", 1, onlyOn("n5"))
+	r.refused(r.sys, "SERVER.EVACUATE", `{"peer":"n5"}`, 10075)
+	r.must(r.app, "STREAM.DELETE."+stays.Config.Name, nil)
+	r.must(r.sys, "SERVER.EVACUATE", `{"peer":"n5"}`)
+	for name, replicas := range map[string]int{"EV1": 1, "EV3": 3} {
+		r.without(name, "n5")
+		r.settled(name, replicas)
+	}
+	r.sameOnAll("EV3")
 }
 
 // without waits until a server is no member of a stream any more.
