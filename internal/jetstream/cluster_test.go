@@ -395,6 +395,11 @@ func (c *testCluster) runner(stream, name string) (h *harness) {
 // when none comes.
 func (c *testCluster) publish(stream string) {
 	c.t.Helper()
+	c.publishData(stream, []byte("hello"))
+}
+
+func (c *testCluster) publishData(stream string, payload []byte) {
+	c.t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for time.Now().Before(deadline) {
 		h := c.leader(stream)
@@ -403,7 +408,7 @@ func (c *testCluster) publish(stream string) {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		h.rt.Publish(h.acc, router.Internal, &router.Msg{Subject: []byte(stream + ".x"), Reply: []byte("ack"), Payload: []byte("hello")})
+		h.rt.Publish(h.acc, router.Internal, &router.Msg{Subject: []byte(stream + ".x"), Reply: []byte("ack"), Payload: payload})
 		ok := false
 		select {
 		case <-ack:

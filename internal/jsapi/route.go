@@ -129,21 +129,23 @@ func (c *call) offline() (err *apierr.Error) {
 	if c.endpoint.class == metaLeader && !c.passedOn() || c.svc.node == nil {
 		return nil
 	}
+	ofConsumer := strings.HasPrefix(c.endpoint.subject, "CONSUMER.")
 	c.svc.node.View(func(st *meta.State) {
 		a := st.Stream(c.Account, c.stream())
 		if a == nil {
 			return
 		}
-		if reason := a.Unsupported(jetstream.APILevel); reason != "" {
+		reason := a.Unsupported(jetstream.APILevel)
+		switch {
+		case reason != "" && ofConsumer:
+			err = apierr.JSConsumerOfflineReasonErrF(reason)
+		case reason != "":
 			err = apierr.JSStreamOfflineReasonErrF(reason)
-			return
-		}
-		if !c.svc.allOffline(a) {
-			return
-		}
-		err = apierr.JSStreamOfflineErr
-		if strings.HasPrefix(c.endpoint.subject, "CONSUMER.") {
+		case !c.svc.allOffline(a):
+		case ofConsumer:
 			err = apierr.JSConsumerOfflineErr
+		default:
+			err = apierr.JSStreamOfflineErr
 		}
 	})
 	return err

@@ -381,6 +381,11 @@ func TestRow58_FromTheFuture(t *testing.T) {
 	if d := time.Since(begin); d > 3*time.Second {
 		t.Errorf("answered after %v", d)
 	}
+	a = r.refused(r.app, "CONSUMER.INFO.R58L.c", nil, 10195)
+	if a.Error != nil && !strings.HasPrefix(a.Error.Description, "consumer is offline: unsupported - required API level: 99") {
+		t.Errorf("%s", a.raw)
+	}
+	r.refused(r.app, "CONSUMER.CREATE.R58F.c", consumerBody("R58F", "", "c", durable("c", "")), 10195)
 	r.refused(r.app, "STREAM.CREATE.R58X", limited("R58L.x", "")[:0]+`{"name":"R58X","subjects":["R58L"],"retention":"limits","storage":"file"}`, 10065)
 	r.refused(r.app, "STREAM.CREATE.R58L", limited("R58L", ""), 10058)
 	r.publish("R58.x", 1) // others go on
