@@ -80,11 +80,21 @@ func (s *Stream) purgeFiltered(filter string, below, keep uint64) (n uint64, err
 
 // purgeMatching takes out the messages below a sequence that match f, but for the newest keep of each subject.
 func (s *Stream) purgeMatching(f subject.Filter, below, keep uint64) (uint64, error) {
-	return s.store.PurgeMatching(f, below, keep, func(info msg.Info) {
+	var gone []uint64
+	n, err := s.store.PurgeMatching(f, below, keep, func(info msg.Info) {
+		if s.scheduled {
+			gone = append(gone, info.Seq)
+		}
 		if s.Removed != nil {
 			s.Removed(info)
 		}
 	})
+	for _, seq := range gone {
+		if err == nil {
+			err = s.unplan(seq)
+		}
+	}
+	return n, err
 }
 
 // cutoff is the sequence of the keep-th newest message below a bound that matches f, 0 when there are fewer.

@@ -153,6 +153,9 @@ func (s *Stream) followSchedule(d *directives, m *msg.Message, stored bool) erro
 	sched := &d.schedule
 	switch {
 	case sched.pattern != "" && stored:
+		if _, ok, err := s.store.Info(m.Seq); err != nil || !ok { // the limits may have taken it away at once
+			return err
+		}
 		return s.begin(sched, m)
 	case sched.pattern == "" && sched.next == nextPurge:
 		seq, ok, err := s.store.LastFor(sched.scheduler)
