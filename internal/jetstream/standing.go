@@ -53,6 +53,14 @@ func (n *Node) isLeaving() bool {
 	return n.standing.own.Leaving
 }
 
+// leavesToo tells whether a peer has said that it is about to go.
+func (n *Node) leavesToo(peer base.NodeID) bool {
+	n.standing.mu.Lock()
+	defer n.standing.mu.Unlock()
+	s := n.standing.others[peer]
+	return s != nil && s.Leaving
+}
+
 // leave says that this node is about to go.
 func (n *Node) leave() {
 	n.changeStanding(func(own *standing) { own.Leaving = true })
@@ -187,7 +195,7 @@ func (n *Node) HandOver(ctx context.Context) error {
 	n.leave()
 	n.reconcileLed()
 	n.awaitRelief(ctx)
-	return n.host.TransferAll(ctx)
+	return n.host.TransferAll(ctx, n.leavesToo)
 }
 
 // reliefTime is how long a node that goes waits for others to run its consumers.

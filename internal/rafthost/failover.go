@@ -150,15 +150,17 @@ func (g *Group) stopTimers() {
 	}
 }
 
-// best is the voter that is up and has most of the log, 0 if there is none.
-func (g *Group) best() (id uint64, behind uint64) {
+// best is the voter that is up, not to be avoided, and has most of the log; 0 if
+// there is none.
+func (g *Group) best(avoid func(base.NodeID) bool) (id uint64, behind uint64) {
 	var match, own uint64
 	g.node.rn.WithProgress(func(i uint64, _ raft.ProgressType, pr tracker.Progress) {
 		r := base.ReplicaID(i)
 		switch {
 		case r == g.replica:
 			own = pr.Match
-		case slices.Contains(g.members.state.GetVoters(), i) && g.up(r) && (id == 0 || pr.Match > match):
+		case !slices.Contains(g.members.state.GetVoters(), i) || !g.up(r) || avoid != nil && avoid(g.members.nodes[r]):
+		case id == 0 || pr.Match > match:
 			id, match = i, pr.Match
 		}
 	})
@@ -166,14 +168,14 @@ func (g *Group) best() (id uint64, behind uint64) {
 }
 
 // handOver starts the transfer of leadership, if this replica leads and another
-// voter is up; it tells whether this is so.
-func (g *Group) handOver() bool {
+// voter is up and not to be avoided; it tells whether this is so.
+func (g *Group) handOver(avoid func(base.NodeID) bool) bool {
 	g.raftMu.Lock()
 	defer g.raftMu.Unlock()
 	if g.node.soft.RaftState != raft.StateLeader {
 		return false
 	}
-	id, _ := g.best()
+	id, _ := g.best(avoid)
 	if id == 0 {
 		return false
 	}
@@ -193,7 +195,7 @@ func (g *Group) standDown() {
 	if n.soft.RaftState != raft.StateLeader {
 		return
 	}
-	if id, behind := g.best(); id != 0 && behind == 0 {
+	if id, behind := g.best(nil); id != 0 && behind == 0 {
 		m := &pb.Message{Type: pb.MsgTimeoutNow.Enum(), To: &id, From: new(uint64(g.replica)), Term: new(n.hard.GetTerm())}
 		g.h.peers.now(g.members.nodes[base.ReplicaID(id)], recordMessage, func(b []byte) []byte {
 			return appendMessage(b, g.id, m)

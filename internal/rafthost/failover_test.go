@@ -122,7 +122,7 @@ func TestTransfer(t *testing.T) {
 		for g := base.GroupID(7); g < 27; g++ {
 			c.leader(g)
 		}
-		c.must(c.nodes[1].host.TransferAll(c.ctx()))
+		c.must(c.nodes[1].host.TransferAll(c.ctx(), nil))
 		for g := base.GroupID(7); g < 27; g++ {
 			c.put(g, "a")
 			if c.leader(g) == 1 {
@@ -133,6 +133,23 @@ func TestTransfer(t *testing.T) {
 		c.until("node 1 to lead", func() bool { return c.leader(7) == 1 })
 		if err := c.group(1, 7).TransferLeader(99); !errors.Is(err, ErrUnknownReplica) {
 			t.Errorf("transfer to a stranger: %v", err)
+		}
+	})
+}
+
+// Of nodes that go together, none hands over to another that goes.
+func TestTransferAvoids(t *testing.T) {
+	simulate(t, 3, func(c *cluster) {
+		c.openAll(7, 1, 2, 3)
+		lead := c.leader(7)
+		stays := lead%3 + 1
+		c.must(c.nodes[lead].host.TransferAll(c.ctx(), func(n base.NodeID) bool { return n != stays }))
+		if now := c.leader(7); now != stays {
+			t.Errorf("%v leads, want %v", now, stays)
+		}
+		c.must(c.nodes[stays].host.TransferAll(c.ctx(), func(base.NodeID) bool { return true }))
+		if now := c.leader(7); now != stays {
+			t.Errorf("%v leads after all others went, want %v", now, stays)
 		}
 	})
 }

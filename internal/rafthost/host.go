@@ -302,12 +302,13 @@ func (h *Host) random(d time.Duration) time.Duration {
 }
 
 // TransferAll hands over every leadership to the most advanced follower that is
-// up, and waits until none is left here that could go, or until ctx is done.
-func (h *Host) TransferAll(ctx context.Context) error {
+// up and whose node is not to be avoided (nil avoids none), and waits until none is
+// left here that could go, or until ctx is done.
+func (h *Host) TransferAll(ctx context.Context, avoid func(base.NodeID) bool) error {
 	for {
 		left := 0
 		for _, g := range h.allGroups() {
-			if g.handOver() {
+			if g.handOver(avoid) {
 				left++
 			}
 		}
