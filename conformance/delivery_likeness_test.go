@@ -33,7 +33,7 @@ type scene struct {
 
 const (
 	explicit = `"ack_policy":"explicit"`
-	quick    = `"ack_policy":"explicit","ack_wait":400000000`
+	quick    = `"ack_policy":"explicit","ack_wait":1000000000`
 )
 
 // scenes are what pull and push consumers do for their clients.
@@ -72,9 +72,9 @@ var scenes = []scene{
 	{"ack all", `"ack_policy":"all"`, []string{`pull 5`, `rest`, `ask 3 +ACK`, `api INFO `, `ask 5 +ACK`, `api INFO `}},
 	{"ack all, nak", `"ack_policy":"all"`, []string{`pull 3`, `rest`, `ask 2 -NAK`, `pull {"batch":3,"no_wait":true}`, `rest`, `ask 4 +TERM`, `api INFO `}},
 	{"no acks", `"ack_policy":"none"`, []string{`pull 3`, `rest`, `api INFO `}},
-	{"redelivery", quick, []string{`pull 2`, `rest`, `pull {"batch":2,"expires":900000000}`, `rest`, `api INFO `}},
-	{"max_deliver", quick + `,"max_deliver":2`, []string{`pull 1`, `rest`, `pull {"batch":1,"expires":900000000}`, `rest`, `rest`}},
-	{"max_deliver 1", quick + `,"max_deliver":1`, []string{`pull 2`, `rest`, `rest`}},
+	{"redelivery", quick, []string{`pull 2`, `rest`, `wait 1500ms`, `pull {"batch":2,"expires":900000000}`, `rest`, `api INFO `}},
+	{"max_deliver", quick + `,"max_deliver":2`, []string{`pull 1`, `rest`, `wait 1500ms`, `pull {"batch":1,"expires":900000000}`, `rest`, `wait 1500ms`, `pull {"batch":1,"no_wait":true}`, `rest`}},
+	{"max_deliver 1", quick + `,"max_deliver":1`, []string{`pull 2`, `rest`, `wait 1500ms`}},
 	{"max_deliver, nak", explicit + `,"max_deliver":2`, []string{`pull 1`, `rest`, `ack 1 -NAK`, `pull 1`, `rest`, `ack 2 -NAK`, `pull {"batch":1,"no_wait":true}`, `rest`}},
 	{"backoff", explicit + `,"max_deliver":3,"backoff":[200000000,500000000]`, []string{`pull 1`, `pull {"batch":1,"expires":3000000000,"max_bytes":60}`, `rest`, `rest`, `api INFO `}},
 	{"sampling", explicit + `,"sample_freq":"100"`, []string{`pull 2`, `rest`, `ask 1 +ACK`, `ask 2 +TERM`, `rest`}},
@@ -99,7 +99,7 @@ var scenes = []scene{
 		`pub L.p`, `rest`}},
 
 	{"push", `"deliver_subject":"to.D"`, []string{`listen to.D`, `rest`, `api INFO `}},
-	{"push with acks", quick + `,"deliver_subject":"to.D","max_ack_pending":2`, []string{`listen to.D`, `rest`, `ack 1 +ACK`, `ack 2 +ACK`, `rest`, `api INFO `}},
+	{"push with acks", explicit + `,"deliver_subject":"to.D","max_ack_pending":2`, []string{`listen to.D`, `rest`, `ack 1 +ACK`, `ack 2 +ACK`, `rest`, `api INFO `}},
 	{"push without interest", explicit + `,"deliver_subject":"to.D"`, []string{`api INFO `, `listen to.D`, `rest`, `api INFO `}},
 	{"heartbeats", `"deliver_subject":"to.D","idle_heartbeat":200000000`, []string{`listen to.D`, `wait 700ms`}},
 	{"flow control", `"deliver_subject":"to.D","idle_heartbeat":300000000,"flow_control":true`, []string{`listen to.D`, `wait 1s`}},
