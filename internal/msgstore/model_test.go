@@ -306,6 +306,26 @@ func (d *driver) checkReader() {
 		d.checkFilter(r, f, want)
 	}
 	d.checkTimes(r)
+	d.checkDeleted(r)
+}
+
+func (d *driver) checkDeleted(r Reader) {
+	d.t.Helper()
+	var want, got []seqRange
+	next := d.m.state().FirstSeq
+	for _, x := range append(slices.Clone(d.m.msgs), msg.Message{Seq: d.m.last + 1}) {
+		if x.Seq > next && next > 0 {
+			want = append(want, seqRange{next, x.Seq - 1})
+		}
+		next = x.Seq + 1
+	}
+	d.must(r.Deleted(func(first, last uint64) bool {
+		got = append(got, seqRange{first, last})
+		return true
+	}))
+	if !slices.Equal(got, want) {
+		d.t.Fatalf("without a message: %v, want %v", got, want)
+	}
 }
 
 func (d *driver) checkFilter(r Reader, f subject.Filter, want []msg.Message) {

@@ -2,7 +2,6 @@ package msgstore
 
 import (
 	"errors"
-	"math"
 
 	"weir/internal/base"
 	"weir/internal/msg"
@@ -250,29 +249,4 @@ func (r Reader) ScanKeys(prefix []byte, visit func(key, value []byte) bool) erro
 	number := r.s.number
 	r.s.mu.RUnlock()
 	return r.s.db.scanUser(r.s.db.p, number, prefix, visit)
-}
-
-// Deleted visits the ranges of sequences between FirstSeq and LastSeq that have
-// no message, ascending, until visit returns false. Both bounds are in the range.
-func (r Reader) Deleted(visit func(first, last uint64) bool) error {
-	v, err := r.view()
-	if err != nil {
-		return err
-	}
-	defer r.s.mu.RUnlock()
-	for seq := v.first; seq <= v.last && seq != math.MaxUint64; seq++ {
-		at, ok, err := v.nextLive(seq)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			visit(seq, v.last)
-			return nil
-		}
-		if at.seq > seq && !visit(seq, at.seq-1) {
-			return nil
-		}
-		seq = at.seq
-	}
-	return nil
 }
