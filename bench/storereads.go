@@ -90,9 +90,9 @@ func (t *storeTrial) subjectReads(ctx context.Context, what string, n int, subje
 		t.reads(ctx, what+"stream info with the subjects of 1 %, p50, p99", fewReads, func(ctx context.Context) error {
 			return request(ctx, nc, info, fmt.Sprintf(`{"subjects_filter":"k.%d.>"}`, rng.IntN(groups)))
 		}),
-		t.reads(ctx, what+"last of ten subjects at once, p50, p99", fewReads, func(ctx context.Context) error {
+		t.reads(ctx, what+"last of two subjects at once, p50, p99", fewReads, func(ctx context.Context) error {
 			first := rng.IntN(n / 2)
-			return request(ctx, nc, get, fmt.Sprintf(`{"multi_last":[%q,%q],"batch":10}`, subject(first), subject(first+1)))
+			return request(ctx, nc, get, fmt.Sprintf(`{"multi_last":[%q,%q],"batch":2}`, subject(first), subject(first+1)))
 		}),
 		t.reads(ctx, what+"consumer with a filter that 1 % match, p50, p99", fewReads, func(ctx context.Context) error {
 			return makeConsumer(ctx, js, rng.IntN(groups))
