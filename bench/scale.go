@@ -22,8 +22,8 @@ const scaleTime = 8 * time.Minute
 
 // runScale measures what many replicated durables on one replicated stream cost:
 // their creation, idle CPU and memory; how long a message takes to those that
-// it matches; and how long none is delivered to after the node that runs most of
-// them was killed.
+// it matches; how long until all deliver again when the node that runs most of them
+// was killed; when it runs its share again; and what its stop in good order costs.
 func runScale(ctx context.Context) error {
 	var o options
 	flags := flag.NewFlagSet("scale", flag.ExitOnError)
@@ -89,6 +89,8 @@ var scaleFigures = [...]string{
 	"message to all, ms",
 	"CPU of the three servers per consumer that a message goes to, µs",
 	"node killed: all deliver again after, ms",
+	"node back: runs its share again after, s",
+	"node stopped: longest that a message to 100 took, ms",
 }
 
 // scaleOne starts a cluster and takes all figures from it.

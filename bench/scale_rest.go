@@ -18,20 +18,16 @@ const (
 	clockTicks = 100 // of /proc/<pid>/stat, a second
 	settleTime = 40 * time.Second
 	settleStep = 2 * time.Second
-	settledAt  = 4.0 // percent of a core
+	quietTime  = 5 * time.Second
+	quietStep  = 250 * time.Millisecond
+	settledAt  = 5.0 // percent of a core
 )
 
 // atRest waits until the servers have done what they still had to do, and for no
 // longer than settleTime, and measures them.
 func (w *scaleWork) atRest() (rest, error) {
-	for until := time.Now().Add(settleTime); time.Now().Before(until); {
-		cpu, err := w.cpu(settleStep)
-		if err != nil {
-			return rest{}, err
-		}
-		if cpu < settledAt {
-			break
-		}
+	if err := w.settle(settleTime, settleStep); err != nil {
+		return rest{}, err
 	}
 	cpu, err := w.cpu(w.idle)
 	if err != nil {
@@ -46,6 +42,25 @@ func (w *scaleWork) atRest() (rest, error) {
 		memory += m
 	}
 	return rest{cpu, memory}, nil
+}
+
+// quiet waits until what the servers did last is over, as acks still on their way
+// would count for what is measured next.
+func (w *scaleWork) quiet() error { return w.settle(quietTime, quietStep) }
+
+// settle waits until the servers are idle over a step, within a time. Those that a
+// large number of groups keeps busy never are.
+func (w *scaleWork) settle(within, step time.Duration) error {
+	for until := time.Now().Add(within); time.Now().Before(until); {
+		cpu, err := w.cpu(step)
+		if err != nil {
+			return err
+		}
+		if cpu < settledAt {
+			break
+		}
+	}
+	return nil
 }
 
 // cpu is what all servers use over a time, in percent of a core.

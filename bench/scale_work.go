@@ -329,6 +329,9 @@ func (w *scaleWork) publish(subj, body string) error {
 
 // latencies measures messages to some of the consumers.
 func (w *scaleWork) latencies() error {
+	if err := w.quiet(); err != nil {
+		return err
+	}
 	for _, size := range scaleSets {
 		to := min(size, w.n)
 		if size > w.n && size != scaleSets[0] {
@@ -353,17 +356,79 @@ func (w *scaleWork) latencies() error {
 	return nil
 }
 
-// failover measures how long it takes until all consumers deliver again when the
-// node that runs most of them is killed; and, once it is back and well, when it
-// is asked to stop.
+// failover kills the node that runs most consumers and measures how long it takes
+// until all deliver again, those of the node that is gone and the others. Once it is
+// back, it measures how long until it runs its share again, and stops it in good
+// order: again all have to deliver.
 func (w *scaleWork) failover() error {
 	victim := w.victim()
+	if err := w.quiet(); err != nil {
+		return err
+	}
 	took, err := w.deliver(scalePrefix+"all", w.n, victim.Kill)
 	if err != nil {
 		return fmt.Errorf("after %s was killed: %w", victim.Name, err)
 	}
 	w.put("node killed: all deliver again after, ms", millis(took))
+	if err := victim.Start(); err != nil {
+		return err
+	}
+	if err := victim.Ready(w.ctx); err != nil {
+		return err
+	}
+	begun := time.Now()
+	if w.awaitShare(victim.Name) {
+		w.put("node back: runs its share again after, s", fmt.Sprintf("%.0f", time.Since(begun).Seconds()))
+	} else {
+		w.put("node back: runs its share again after, s", "never")
+	}
+	if err := w.quiet(); err != nil {
+		return err
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- victim.Stop(w.ctx) }()
+	longest := time.Duration(0)
+	for stopping := true; stopping; {
+		select {
+		case err = <-stopped:
+			stopping = false
+		default:
+		}
+		took, deliverErr := w.deliver(scalePrefix+"100", min(100, w.n), nil)
+		if err = errors.Join(err, deliverErr); err != nil {
+			return fmt.Errorf("while %s stopped: %w", victim.Name, err)
+		}
+		longest = max(longest, took)
+	}
+	w.put("node stopped: longest that a message to 100 took, ms", millis(longest))
 	return nil
+}
+
+const (
+	shareTime    = 60 * time.Second
+	shareSamples = 60
+)
+
+// awaitShare waits until a node runs its part of the consumers, and not for long if
+// it gets none back.
+func (w *scaleWork) awaitShare(name string) bool {
+	for until := time.Now().Add(shareTime); time.Now().Before(until) && w.ctx.Err() == nil; {
+		share := 0
+		for k := range shareSamples {
+			cons, err := w.js.Consumer(w.ctx, scaleStream, "c"+strconv.Itoa(k*w.n/shareSamples))
+			if err == nil && cons.CachedInfo().Cluster != nil && cons.CachedInfo().Cluster.Leader == name {
+				share++
+			}
+		}
+		if share >= shareSamples/4 {
+			return true
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-w.ctx.Done():
+		}
+	}
+	return false
 }
 
 func millis(d time.Duration) string {
