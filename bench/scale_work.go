@@ -302,7 +302,7 @@ func (w *scaleWork) deliver(subj string, to int, first func()) (time.Duration, e
 
 // pullAgain is when a client that hears nothing pulls again, as stock clients do
 // after two heartbeats.
-const pullAgain = 3 * time.Second
+const pullAgain = 10 * time.Second
 
 // pullMissing pulls again from the consumers that are silent.
 func (w *scaleWork) pullMissing(to int) {

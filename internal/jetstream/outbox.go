@@ -17,7 +17,7 @@ import (
 // the latest took, within maxResend: repeats would only make it worse.
 const (
 	resendAfter = time.Second
-	maxResend   = 5 * time.Second
+	maxResend   = 30 * time.Second
 )
 
 // outbox carries the deltas of this node's runners of one stream to the group's
