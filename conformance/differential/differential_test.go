@@ -82,22 +82,6 @@ func findNats() (string, error) {
 // startPair starts a cluster of each server and connects to them.
 func startPair(ctx context.Context, t *testing.T, nodes int) *Pair {
 	t.Helper()
-	connect := func(bin string) *nats.Conn {
-		c, err := procs.New(procs.Spec{Bin: bin, Dir: t.TempDir(), Nodes: nodes})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(c.Kill)
-		if err := c.Start(ctx); err != nil {
-			t.Fatal(err)
-		}
-		nc, err := nats.Connect(c.Nodes[0].URL())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(nc.Close)
-		return nc
-	}
 	documents := &Schemas{}
 	check := func(s *step, m *nats.Msg) error {
 		if !strings.HasPrefix(s.subject, "$JS.API.") || strings.HasPrefix(s.subject, "$JS.API.DIRECT.") || len(m.Data) == 0 {
@@ -105,7 +89,7 @@ func startPair(ctx context.Context, t *testing.T, nodes int) *Pair {
 		}
 		return documents.Check(m.Data)
 	}
-	pair := &Pair{Weir: connect(weirBin), Nats: connect(natsBin), Check: check}
+	pair := &Pair{Weir: startOne(ctx, t, weirBin, nodes), Nats: startOne(ctx, t, natsBin, nodes), Check: check}
 	if nodes > 1 {
 		pair.Lag = time.Second
 	}
