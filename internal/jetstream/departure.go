@@ -26,7 +26,7 @@ func (s *Stream) vacate(ctx context.Context, going []base.ReplicaID) (done bool,
 	var list machine.Runners
 	s.View(func(m *machine.Machine) { list = s.elsewhere(m, going) })
 	if len(list) > 0 {
-		return false, s.Appoint(list)
+		return false, s.appoint(list)
 	}
 	index := s.group.Status().Committed // what was applied is behind it, in any case
 	for _, r := range s.members.Load().voters {

@@ -189,7 +189,7 @@ func (s *Stream) appointRunners() error {
 			list = append(list, machine.Appointment{Consumer: c.ID, Epoch: c.Epoch, Runner: r})
 		}
 	})
-	return s.Appoint(list)
+	return s.appoint(list)
 }
 
 // onlineVoters are the voters that can run consumers: on this node and on those

@@ -245,8 +245,8 @@ func (s *Stream) ProposeFunc(c machine.Command, done func(machine.Reply, error))
 // maxAppointments bounds one runners command.
 const maxAppointments = 4096
 
-// Appoint proposes runners for consumers.
-func (s *Stream) Appoint(list machine.Runners) error {
+// appoint proposes runners for consumers.
+func (s *Stream) appoint(list machine.Runners) error {
 	for part := range slices.Chunk(list, maxAppointments) {
 		if err := s.group.Propose(machine.Append(nil, machine.Origin{Proposer: s.replica}, part)); err != nil {
 			return err

@@ -65,16 +65,20 @@ func (c *checker) lookAt(n *node) {
 	n.life.js.View(func(s *meta.State) {
 		c.compare(stateKey{base.MetaGroup, s.Applied()}, stateHash{machine: s.Hash(), seenAt: where})
 	})
-	if err := n.life.js.Failure(); err != nil {
+	if err := n.life.js.Failure(); err != nil && !c.world.isDamaged(n, err) {
 		c.world.fail("%s is unhealthy: %v", where, err)
 	}
-	s := n.life.stream()
-	if s == nil || s.Failure() != nil {
-		return
+	for _, name := range streamNames {
+		if s := n.life.streamNamed(name); s != nil && s.Failure() == nil {
+			c.lookAtStream(n, s, where)
+		}
 	}
+}
+
+func (c *checker) lookAtStream(n *node, s *jetstream.Stream, where string) {
 	applied := s.Applied()
 	stored, err := s.Store().Hash()
-	if base.IsCorrupt(err) && c.world.damaged == n {
+	if c.world.isDamaged(n, err) {
 		return
 	}
 	if err != nil {
@@ -139,7 +143,13 @@ func (c *checker) monotone(name string, a, b position) {
 }
 
 // stream is the replica of the stream on this node; nil when there is none.
-func (l *life) stream() *jetstream.Stream { return l.js.Stream(l.account().Name(), streamName) }
+func (l *life) stream() *jetstream.Stream { return l.streamNamed(streamName) }
+
+var streamNames = []string{streamName, registerStream}
+
+func (l *life) streamNamed(name string) *jetstream.Stream {
+	return l.js.Stream(l.account().Name(), name)
+}
 
 // runnersOf says what each node knows of a consumer and its runner.
 func (w *world) runnersOf(consumer string) string {

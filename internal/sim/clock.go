@@ -8,10 +8,10 @@ import (
 	"weir/internal/base"
 )
 
-// clock is a node's: it goes wrong by a constant, and stands still in the eyes of
+// clock is a node's: it is wrong, now and then jumps, and stands still in the eyes of
 // the node while that is paused.
 type clock struct {
-	skew time.Duration
+	skew atomic.Int64 // ns
 
 	mu      sync.Mutex
 	resumed chan struct{} // closed by resume; nil while not paused
@@ -20,7 +20,10 @@ type clock struct {
 
 var _ base.Clock = (*clock)(nil)
 
-func (c *clock) Now() time.Time { return now().Add(c.skew) }
+func (c *clock) Now() time.Time { return now().Add(c.ahead()) }
+
+// ahead is by how much the clock is wrong.
+func (c *clock) ahead() time.Duration { return time.Duration(c.skew.Load()) }
 
 // pause holds timers, and what comes from the network, until resume.
 func (c *clock) pause() {

@@ -103,7 +103,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !t.IsZero() {
-		t = t.Add(-c.local.clock.skew)
+		t = t.Add(-c.local.clock.ahead())
 	}
 	c.deadline = t
 	c.in.wake()

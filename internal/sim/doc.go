@@ -3,9 +3,12 @@
 // A world is three to five nodes, each with what a server has but for client
 // sockets: router, accounts, cluster mesh, JetStream with its API. The network
 // between them and the disks below them are simulated; the clock is that of a
-// testing/synctest bubble. A seed draws a schedule of publishes, pulls, acks and
-// faults. Then everything heals, and the cluster has to become live again and
-// show that it kept its promises (see check.go).
+// testing/synctest bubble. A seed draws what the stream and its consumers are like
+// (kinds.go), and a schedule of publishes, pulls, acks, of what operators ask for
+// (operator.go) and of faults (faults.go). Then everything heals, and the cluster has
+// to become live again and show that it kept its promises (check.go, retained.go). A
+// second stream is written to under conditions, which has to look as if one did it
+// after the other (registers.go).
 //
 // A seed draws the same schedule each time. What the goroutines of the nodes
 // make of it at one instant of virtual time is up to the Go scheduler, so a

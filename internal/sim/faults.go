@@ -40,8 +40,12 @@ func (w *world) fault() {
 		w.cutOne(n)
 	case p < 45:
 		w.pauseOrResume(n)
-	case p < 60:
+	case p < 57:
 		w.slowDown(n)
+	case p < 60:
+		ahead := w.between(-3*time.Second, 3*time.Second)
+		w.logf("clock of %s is %v ahead", n.name, ahead)
+		n.life.host.clock.skew.Store(int64(ahead))
 	default:
 		w.mend(n)
 	}
@@ -83,6 +87,22 @@ func (w *world) damage(n *node) {
 	w.logf("flip a bit of %s: %s", n.name, what)
 }
 
+// isDamaged tells that an error is of the damage done to a node.
+func (w *world) isDamaged(n *node, err error) bool { return w.damaged == n && base.IsCorrupt(err) }
+
+// replaceDamaged gives a node a new disk whose part in the meta group is damaged, as
+// operators have to.
+func (w *world) replaceDamaged() bool {
+	n := w.damaged
+	if n == nil || !w.isDamaged(n, n.life.js.Failure()) {
+		return true
+	}
+	w.logf("replace the disk of %s", n.name)
+	n.crash(true, 0)
+	n.disk = newDisk(w.newRand())
+	return w.startNode(n)
+}
+
 // well tells that all nodes are up and their replicas have applied the same.
 func (w *world) well() bool {
 	w.options.Wait()
@@ -96,8 +116,10 @@ func (w *world) well() bool {
 		if !same(groups, base.MetaGroup, applied) {
 			return false
 		}
-		if s := n.life.stream(); s != nil && !same(groups, s.Group().ID(), s.Applied()) {
-			return false
+		for _, name := range streamNames {
+			if s := n.life.streamNamed(name); s != nil && !same(groups, s.Group().ID(), s.Applied()) {
+				return false
+			}
 		}
 	}
 	return true

@@ -100,6 +100,10 @@ func (h *history) heard(l *life, m *router.Msg) {
 		h.pushed(l, parts[3], m)
 	case "api":
 		h.answered(parts[3], m.Payload)
+	case "reg":
+		h.world.registers.answered(parts[3], m.Payload)
+	case "op":
+		h.world.logf("%s: %s", parts[3], m.Payload)
 	case "ack":
 		h.ackConfirmed(parts[3], m)
 	}

@@ -58,9 +58,10 @@ func (n *node) up() bool { return n.life != nil }
 func (n *node) start(skew time.Duration) error {
 	n.lives++
 	l := &life{
-		node: n, host: &host{name: n.name, clock: &clock{skew: skew}}, log: &nodeLog{node: n, world: n.world},
+		node: n, host: &host{name: n.name, clock: new(clock)}, log: &nodeLog{node: n, world: n.world},
 		rand: n.world.newRand(), router: router.New(n.world.rand.Uint64()),
 	}
+	l.host.clock.skew.Store(int64(skew))
 	fs := n.disk.fs()
 	id, err := jetstream.OpenIdentity(fs, storeDir, n.name)
 	if err != nil {

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"weir/internal/api"
-	"weir/internal/base"
 	"weir/internal/jetstream"
 	"weir/internal/msg"
 	"weir/internal/subject"
@@ -60,7 +59,7 @@ func (c *checker) stored(n *node, s *jetstream.Stream) (ids map[string]uint64, o
 	var m msg.Message
 	for from := uint64(1); ; from = m.Seq + 1 {
 		ok, err := r.Next(from, subject.NewFilter(), &m, nil)
-		if base.IsCorrupt(err) && c.world.damaged == n {
+		if c.world.isDamaged(n, err) {
 			return nil, false // it was noticed, and is not served
 		}
 		if err != nil {

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"weir/internal/jetstream"
-	"weir/internal/machine"
 	"weir/internal/meta"
 )
 
@@ -104,7 +102,11 @@ func (w *world) step() {
 	}
 	c := h.clients[w.rand.IntN(len(h.clients))]
 	switch p := w.rand.IntN(100); {
-	case p < 45:
+	case p < 6:
+		for range 1 + w.rand.IntN(6) {
+			w.registers.use(n)
+		}
+	case p < 48:
 		for range 1 + w.rand.IntN(8) {
 			h.publish(n)
 		}
@@ -112,20 +114,21 @@ func (w *world) step() {
 		h.pull(n, c, 1+w.rand.IntN(20), w.between(200*time.Millisecond, 3*time.Second))
 	case p < 90:
 		h.handle(n, c, false)
-	case p < 96:
+	case p < 94:
 		h.retry(n)
 		h.retryAcks(n)
-	case p < 98 && w.scales:
+	case p < 96 && w.scales:
 		h.scale()
 	default:
 		w.stepDown(n)
 	}
 }
 
-// stepDown moves the leadership of the stream or of the meta group, or a runner.
+// stepDown moves the leadership of the stream or of the meta group, or asks for
+// something.
 func (w *world) stepDown(n *node) {
 	s := n.life.stream()
-	switch p := w.rand.IntN(3); {
+	switch p := w.rand.IntN(4); {
 	case p == 0:
 		var nodes []*meta.Node
 		n.life.js.View(func(s *meta.State) { nodes = s.Nodes() })
@@ -133,32 +136,22 @@ func (w *world) stepDown(n *node) {
 			_ = n.life.js.TransferMeta(nodes[w.rand.IntN(len(nodes))].ID) // it may lead no more
 		}
 	case p == 1 && s != nil:
+		if k := n.life.streamNamed(registerStream); k != nil && w.chance(30) {
+			s = k
+		}
 		if voters, _ := s.Members(); len(voters) > 1 {
 			_ = s.Group().TransferLeader(voters[w.rand.IntN(len(voters))].ID)
 		}
-	case s != nil && s.Ready():
-		w.moveRunner(s)
+	default:
+		w.operate(n)
 	}
-}
-
-func (w *world) moveRunner(s *jetstream.Stream) {
-	voters, _ := s.Members()
-	to := voters[w.rand.IntN(len(voters))].ID
-	name := w.history.clients[w.rand.IntN(len(w.history.clients))].name
-	var list machine.Runners
-	s.View(func(m *machine.Machine) {
-		if c := m.Consumer(name); c != nil {
-			list = machine.Runners{{Consumer: c.ID, Epoch: c.Epoch, Runner: to}}
-		}
-	})
-	_ = s.Appoint(list)
 }
 
 // heal ends all faults; false: not all nodes can start.
 func (w *world) heal() bool {
 	w.logf("heal: %s", w.history.summary())
 	w.network.heal()
-	if !w.startAll() {
+	if !w.startAll() || !w.replaceDamaged() {
 		return false
 	}
 	for _, n := range w.nodes {
@@ -173,7 +166,8 @@ func (w *world) heal() bool {
 // which must not take long.
 func (w *world) becomeLive() {
 	began := now()
-	if !w.eventually(aliveTime, w.settle) {
+	live := func() bool { return w.settle() && w.registers.settled(w.someNode(), began) }
+	if !w.eventually(aliveTime, live) {
 		w.fail("not live within %v: %s", aliveTime, w.unsettled())
 		w.describe()
 	}
@@ -191,6 +185,7 @@ func (w *world) becomeLive() {
 	}
 	w.checks.look()
 	w.checks.finally()
+	w.registers.check()
 }
 
 // settle does what clients have left to do; true: nothing is left.

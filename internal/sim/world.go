@@ -38,8 +38,9 @@ type world struct {
 	retention   api.Retention
 	scales      bool // its number of replicas changes
 
-	history history
-	checks  checker
+	history   history
+	registers registers
+	checks    checker
 
 	failMu sync.Mutex
 	failed []string
