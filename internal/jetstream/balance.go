@@ -205,7 +205,7 @@ func (s *Stream) moveRunners(fit []base.Replica, t *totals) bool {
 	t.by[most.Node] -= len(list)
 	t.by[least.Node] += len(list)
 	s.retire(list)
-	if err := s.Appoint(list); err != nil {
+	if err := s.appoint(list); err != nil {
 		s.node.cfg.Logger.Debugf("Spread the consumers of %s > %s: %v", s.account, s.name, err)
 	}
 	return true
