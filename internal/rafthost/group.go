@@ -275,7 +275,7 @@ func (g *Group) shut(err error) {
 	g.waits.fail(err)
 	g.mu.Unlock()
 	g.h.setAwake(g, false)
-	g.h.streams.abort(func(s *stream) bool { return s.group == g }, err)
+	g.h.streams.end(g, err)
 	g.mu.Lock()
 	for g.running || g.applying || g.streaming > 0 || len(g.appends) > 0 {
 		g.cond.Wait()
@@ -304,7 +304,7 @@ func (g *Group) fail(err error) {
 	g.mu.Unlock()
 	g.h.o.Logger.Errorf("replica %v of %v stopped: %v", g.replica, g.id, err)
 	g.h.setAwake(g, false)
-	g.h.streams.abort(func(s *stream) bool { return s.group == g }, err)
+	g.h.streams.end(g, err)
 }
 
 func localMessage(t pb.MessageType, from uint64) *pb.Message {

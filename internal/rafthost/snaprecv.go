@@ -37,6 +37,12 @@ func (h *Host) handleSnapBegin(from base.NodeID, id base.GroupID, to base.Replic
 		return
 	}
 	g.enqueueApply(applyTask{call: func() error { return g.beginRestore(s) }})
+	g.mu.Lock()
+	err := g.err
+	g.mu.Unlock()
+	if err != nil {
+		h.streams.end(g, err)
+	}
 }
 
 func (h *Host) handleSnapChunk(from base.NodeID, d *decoder) {

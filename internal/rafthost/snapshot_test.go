@@ -1,6 +1,8 @@
 package rafthost
 
 import (
+	"encoding/binary"
+	"errors"
 	"testing"
 	"time"
 
@@ -160,6 +162,26 @@ func TestManySnapshotsAtOnce(t *testing.T) {
 		c.revive(3)
 		for g := base.GroupID(1); g <= groups; g++ {
 			c.converged(g, 1, 2, 3)
+		}
+	})
+}
+
+// An image for a replica that has failed is refused, so that its sender does not wait.
+func TestSnapshotToFailedReplica(t *testing.T) {
+	simulate(t, 3, func(c *cluster) {
+		c.openAll(7, 1, 2, 3)
+		c.put(7, "x")
+		c.converged(7, 1, 2, 3)
+		g, h := c.group(3, 7), c.nodes[3].host
+		b := binary.AppendUvarint(nil, 1) // stream
+		b = binary.AppendUvarint(b, uint64(c.group(1, 7).Replica()))
+		b = binary.AppendUvarint(b, 100)
+		i := image{index: 1000, term: 100, members: g.members}
+		b = i.append(b)
+		g.fail(errors.New("disk is full"))
+		h.handleSnapBegin(1, 7, g.Replica(), &decoder{b: b})
+		if n := h.Stats().Receiving; n != 0 {
+			t.Errorf("%d images are received by a failed replica", n)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"maps"
 	"sync"
 	"time"
 
@@ -167,6 +168,16 @@ func (t *streams) abort(which func(*stream) bool, err error) {
 	for _, s := range hit {
 		s.abort(err)
 	}
+}
+
+// end aborts the streams of a group that has ended. One whose restore did not begin
+// will not any more: left behind, it would have its sender believe that somebody is
+// still at work.
+func (t *streams) end(g *Group, err error) {
+	t.abort(func(s *stream) bool { return s.group == g }, err)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	maps.DeleteFunc(t.byKey, func(_ streamKey, s *stream) bool { return s.group == g && !s.outgoing })
 }
 
 // oldest is the lowest index of the images that the group is sending: the log
