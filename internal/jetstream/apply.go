@@ -108,6 +108,7 @@ func (s *Stream) emit() {
 	s.deltas.applied(len(a.deltas) > 0)
 	s.wakeRunners(a.wake, a.trimmed)
 	if a.changed {
+		s.keepAll()
 		s.ingest.configChanged()
 		s.node.reconcile(s)
 	}
@@ -126,6 +127,7 @@ func clearSlice[T any](s []T) []T {
 // outside of it.
 func (s *Stream) consumerChanged(c consumerChange) {
 	s.node.consumerEvent(s, c.ConsumerChange)
+	s.keep(c.ConsumerChange)
 	s.runs.note(c.Consumer, c.Change == machine.ConsumerDeleted)
 	if c.Change == machine.ConsumerDeleted {
 		s.dropRunner(c.Consumer)

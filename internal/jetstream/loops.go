@@ -181,6 +181,7 @@ func (n *Node) checkpoint() {
 		pressed[id] = true
 	}
 	g := n.meta.Load()
+	n.forgetKept(g)
 	if g != nil {
 		if err := g.save(); err != nil {
 			n.checkpointFailed(err)

@@ -83,6 +83,7 @@ type Node struct {
 
 	fileLog, memLog *raftlog.Log
 	fileDB, memDB   *msgstore.DB
+	kept            *keptConsumers
 	host            *rafthost.Host
 	sched           *runner.Scheduler
 	calls           *caller
@@ -193,7 +194,8 @@ func (n *Node) openStores() (err error) {
 	if n.memDB, err = msgstore.Open(msgstore.Options{FS: mem, Dir: "streams", Memory: true, Logger: n.cfg.Logger}); err != nil {
 		return fmt.Errorf("open message store in memory: %w", err)
 	}
-	return nil
+	n.kept, err = openKept(fs, dir, n.cfg.Logger)
+	return err
 }
 
 // memorySegment is the segment size of the log of memory streams.
@@ -251,6 +253,7 @@ func (n *Node) Start() error {
 	n.spawn(n.joinLoop)
 	n.spawn(n.assignmentLoop)
 	n.spawn(n.checkpointLoop)
+	n.spawn(n.keepLoop)
 	n.spawn(n.outboxLoop)
 	n.spawn(n.pulseLoop)
 	n.spawn(n.watchLogs)
@@ -330,6 +333,7 @@ func (n *Node) Stop(ctx context.Context) error {
 		s.over()
 	}
 	n.checkpoint()
+	n.writeKept()
 	return n.closeStores()
 }
 

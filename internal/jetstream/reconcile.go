@@ -99,26 +99,25 @@ func (s *Stream) reconcile() (done bool, err error) {
 
 // putConfig makes the stream, or its configuration, what the assignment says.
 func (s *Stream) putConfig(ctx context.Context, a *meta.Assignment) error {
-	var exists, equal bool
+	var exists, loading, equal bool
 	s.View(func(m *machine.Machine) {
 		if exists = m.Exists(); exists {
+			loading = m.Stream().Loading()
 			equal = reflect.DeepEqual(*m.Stream().Config(), *a.Config)
 		}
 	})
-	var cmd machine.Command
-	switch now := s.node.cfg.Clock.Now().UnixNano(); {
+	switch {
+	case loading || !exists && s.memory && s.node.kept.any(s.id):
+		if err := s.revive(ctx, a, exists); err != nil || !loading {
+			return err
+		}
+		return s.putConfig(ctx, a) // it may have changed since
 	case !exists:
-		cmd = &machine.Init{Config: *a.Config, Created: a.Created}
+		return s.demand(ctx, &machine.Init{Config: *a.Config, Created: a.Created})
 	case !equal:
-		cmd = &machine.Update{Time: now, Config: *a.Config}
-	default:
-		return nil
+		return s.demand(ctx, &machine.Update{Time: s.node.cfg.Clock.Now().UnixNano(), Config: *a.Config})
 	}
-	r, err := s.Propose(ctx, cmd)
-	if err == nil && r.Err != nil {
-		err = r.Err
-	}
-	return err
+	return nil
 }
 
 // openForBusiness takes messages, and answers those who asked for the stream.

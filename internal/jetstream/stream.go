@@ -211,7 +211,7 @@ func (s *Stream) Ready() bool {
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.machine.Exists()
+	return s.machine.Exists() && !s.machine.Stream().Loading()
 }
 
 // Propose proposes a command and waits for its result.
@@ -288,6 +288,7 @@ func (s *Stream) Restore(index uint64, r io.Reader) error {
 	}
 	s.countRunners()
 	s.recount()
+	s.keepAll()
 	s.comeback.need(s)
 	return nil
 }
