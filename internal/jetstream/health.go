@@ -92,12 +92,18 @@ func behind(st *rafthost.Status, least uint64) error {
 	return nil
 }
 
-// Failure is what went wrong on this node for good: with the meta group, the
-// disk, or a replica; nil while nothing has.
+// Failure is what is wrong with this node as a whole: for good with the meta group, the
+// disk, or a replica, or with a stranger while it is linked; nil while nothing is.
 func (n *Node) Failure() error {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	return n.sick
+	if n.sick != nil {
+		return n.sick
+	}
+	for _, err := range n.strangers {
+		return err
+	}
+	return nil
 }
 
 // Ailments lists what is wrong with the streams that are assigned to this node:

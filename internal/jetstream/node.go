@@ -97,6 +97,8 @@ type Node struct {
 	groups  map[base.GroupID]*Stream
 	peers   map[base.NodeID]Peer
 	sick    error // why the node is unhealthy
+	// strangers are the linked nodes that make this one unhealthy, and why; see meet.
+	strangers map[base.NodeID]error
 
 	flushes   chan *Stream
 	kick      chan struct{} // assignments changed

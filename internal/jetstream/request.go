@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -101,16 +102,33 @@ func (n *Node) SetRequestHandler(h func(*Request)) { n.requests = h }
 
 // Intercept takes the JetStream requests of the account's clients on this node.
 func (n *Node) Intercept(acc *account.Account) error {
-	subjects := []string{"$JS.API.>", "$JS.ACK.>", "$JS.FC.>"}
-	if n.cfg.Domain != "" {
-		subjects = append(subjects, n.domainPrefix()+">")
-	}
-	for _, subj := range subjects {
-		if _, err := n.cfg.Router.Subscribe(acc, subj, "", n.intercepted, router.SubOptions{Local: true}); err != nil {
+	for _, prefix := range n.intercepts() {
+		if _, err := n.cfg.Router.Subscribe(acc, prefix+">", "", n.intercepted, router.SubOptions{Local: true}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// intercepts are the prefixes of the subjects that Intercept takes.
+func (n *Node) intercepts() []string {
+	prefixes := []string{"$JS.API.", "$JS.ACK.", "$JS.FC."}
+	if n.cfg.Domain != "" {
+		prefixes = append(prefixes, n.domainPrefix())
+	}
+	return prefixes
+}
+
+// HasInterest tells whether a client would get what a consumer delivers to the subject; with a queue, one of
+// that group. JetStream's own requests are no place to deliver to.
+func (n *Node) HasInterest(acc *account.Account, subj, queue string) bool {
+	if strings.HasPrefix(subj, "$JS.") && slices.ContainsFunc(n.intercepts(), func(prefix string) bool { return strings.HasPrefix(subj, prefix) }) {
+		return false
+	}
+	if queue != "" {
+		return n.cfg.Router.HasGroup(acc, subj, queue)
+	}
+	return n.cfg.Router.HasInterest(acc, subj)
 }
 
 // domainPrefix is what the API's subjects begin with when they name the domain.
@@ -248,6 +266,7 @@ func (n *Node) PeerUp(p Peer) {
 func (n *Node) PeerDown(node base.NodeID) {
 	n.mu.Lock()
 	delete(n.peers, node)
+	delete(n.strangers, node)
 	n.mu.Unlock()
 	n.forgetStanding(node)
 	n.lostNode(node)

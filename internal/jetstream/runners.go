@@ -22,17 +22,12 @@ func (s *Stream) runnerEnv() *runner.Env {
 		Deliver: func(to, subj, reply, hdr, payload []byte) {
 			n.publish(s.acc, &router.Msg{To: to, Subject: subj, Reply: reply, Header: hdr, Payload: payload})
 		},
-		HasInterest: func(subj, queue string) bool {
-			if queue != "" {
-				return n.cfg.Router.HasGroup(s.acc, subj, queue)
-			}
-			return n.cfg.Router.HasInterest(s.acc, subj)
-		},
-		Send:   s.outbox.send,
-		Live:   s.live,
-		Expire: func(id runner.Identity) { s.dropConsumer(id.Consumer, id.ID) },
-		Advise: func(id runner.Identity, e runner.Event) { n.cfg.Events.RunnerEvent(s, id.Consumer, e) },
-		NewPin: nuid.Next,
+		HasInterest: func(subj, queue string) bool { return n.HasInterest(s.acc, subj, queue) },
+		Send:        s.outbox.send,
+		Live:        s.live,
+		Expire:      func(id runner.Identity) { s.dropConsumer(id.Consumer, id.ID) },
+		Advise:      func(id runner.Identity, e runner.Event) { n.cfg.Events.RunnerEvent(s, id.Consumer, e) },
+		NewPin:      nuid.Next,
 	}
 }
 

@@ -47,7 +47,7 @@ func (n *Node) metaMembers() int {
 // this node's group. Two groups that formed apart, each before the nodes were
 // linked, can not become one: the operator has to choose. Both sides say so; not
 // healthy is the one whose group is smaller than its configuration says, such as a
-// server that ran alone before.
+// server that ran alone before, for as long as the link lasts.
 func (n *Node) meet(peer base.NodeID) {
 	mine := n.boot.standing()
 	if mine == nil || !mine.Decided {
@@ -65,8 +65,21 @@ func (n *Node) meet(peer base.NodeID) {
 			err := fmt.Errorf("server %s is a member of another meta group: its store and this one's were made apart; delete the JetStream store directory of one of them", h.Name)
 			n.cfg.Logger.Errorf("JetStream: %v", err)
 			if n.metaMembers() < n.cfg.Expected() {
-				n.unhealthy(err)
+				n.noteStranger(peer, err)
 			}
 		}
 	})
+}
+
+// noteStranger makes this node unhealthy until the link to the stranger is lost, which it may be already.
+func (n *Node) noteStranger(peer base.NodeID, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, linked := n.peers[peer]; !linked {
+		return
+	}
+	if n.strangers == nil {
+		n.strangers = make(map[base.NodeID]error)
+	}
+	n.strangers[peer] = err
 }

@@ -31,4 +31,8 @@ func TestTwoMetaGroupsMeet(t *testing.T) {
 	if err := whole.Healthy(); err != nil {
 		t.Errorf("the whole cluster suffers from the stranger: %v", err)
 	}
+	short.PeerDown(whole.cfg.Identity.Node)
+	if err := short.Healthy(); err != nil {
+		t.Errorf("the stranger is gone: %v", err)
+	}
 }

@@ -134,7 +134,7 @@ func (c *call) createPush(st *jetstream.Stream, req *api.ConsumerCreateRequest, 
 		}
 	})
 	if deliver != "" && deliver != req.Config.DeliverSubject && req.Action != api.ActionCreate &&
-		c.svc.cfg.Router.HasInterest(c.acc, deliver) {
+		c.svc.node.HasInterest(c.acc, deliver, "") {
 		c.fail(apierr.JSConsumerNameExistErr)
 		over()
 		return

@@ -3,7 +3,9 @@ package jsapi
 import (
 	"strings"
 
+	"weir/internal/api"
 	"weir/internal/jetstream"
+	"weir/internal/machine"
 	"weir/internal/router"
 	"weir/internal/runner"
 	"weir/internal/wire"
@@ -98,6 +100,10 @@ func (s *Service) run(st *jetstream.Stream, r *jetstream.Request, h hotRequest) 
 			run.Pull(runner.PullRequest{Reply: r.Reply, Body: r.Body})
 		}
 	case ack:
+		if r.Reply != "" && !takesAcks(st, h.consumer) {
+			s.noResponders(r)
+			return true
+		}
 		a, ok := runner.ParseAckTokens(h.numbers)
 		if !ok {
 			return true // not an ack: nobody's
@@ -108,6 +114,15 @@ func (s *Service) run(st *jetstream.Stream, r *jetstream.Request, h hotRequest) 
 		run.FlowReply(r.Subject, r.Header)
 	}
 	return true
+}
+
+// takesAcks tells whether a consumer listens to acks at all: one with ack policy none does not.
+func takesAcks(st *jetstream.Stream, name string) (ok bool) {
+	st.View(func(m *machine.Machine) {
+		c := m.Consumer(name)
+		ok = c == nil || c.Config.AckPolicy != api.AckNone
+	})
+	return ok
 }
 
 // noResponders tells a client that nobody answers its request, as the protocol
