@@ -78,7 +78,7 @@ func (s *Service) hot(r *jetstream.Request, h hotRequest, waited bool) {
 			s.held.add(r)
 		}
 	case place.Missing:
-		if h.kind == pull {
+		if h.kind != flowReply {
 			s.noResponders(r)
 		}
 	default:

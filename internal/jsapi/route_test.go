@@ -192,7 +192,7 @@ func TestMissing(t *testing.T) {
 		b.request("A", "$JS.API.DIRECT.GET.S")
 		b.expect(t, "direct get", 503)
 		b.request("A", "$JS.ACK.S.C.1.1.1.1.1")
-		b.silent(t, "ack")
+		b.expect(t, "ack", 503)
 	})
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -433,5 +434,44 @@ func TestRowL_UpdateRules(t *testing.T) {
 	r.consumer("LU", "c", durable("c", fmt.Sprintf(`"pause_until":%q`, until)))
 	if r.consumerInfo("LU", "c").Paused {
 		t.Error("an update has paused the consumer")
+	}
+}
+
+// TestPushIntoAPI makes push consumers that deliver to the subjects of JetStream's own requests: nobody is bound
+// there, so nothing is delivered.
+func TestPushIntoAPI(t *testing.T) {
+	r := sharedRows(t)
+	r.stream("PAPI", 1, func(c *api.StreamConfig) { c.Subjects = []string{"papi"} })
+	r.publish("papi", 1)
+	for i, deliver := range []string{"$JS.API.STREAM.PURGE.PAPI", "$JS.ACK.PAPI.x", "$JS.FC.PAPI.x", "papi.listened"} {
+		sub, err := r.app.SubscribeSync("papi.listened")
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := fmt.Sprint("c", i)
+		r.consumer("PAPI", name, durable(name, fmt.Sprintf(`"deliver_subject":%q`, deliver)))
+		if i < 3 {
+			if info := r.consumerInfo("PAPI", name); info.PushBound || info.Delivered.Consumer != 0 {
+				t.Errorf("delivery to %s: bound %v, delivered %d", deliver, info.PushBound, info.Delivered.Consumer)
+			}
+		} else if _, err := sub.NextMsg(5 * time.Second); err != nil {
+			t.Errorf("delivery to %s: %v", deliver, err)
+		}
+		_ = sub.Unsubscribe()
+	}
+	if n := r.info("PAPI").State.Msgs; n != 1 {
+		t.Errorf("%d messages left, the delivery to the API was taken as a request", n)
+	}
+}
+
+// TestAckToNobody asks for the confirmation of acks that no consumer listens to.
+func TestAckToNobody(t *testing.T) {
+	r := sharedRows(t)
+	r.stream("ACKN", 3)
+	r.consumer("ACKN", "none", `"durable_name":"none","ack_policy":"none"`)
+	for _, consumer := range []string{"none", "missing"} {
+		if _, err := r.app.Request("$JS.ACK.ACKN."+consumer+".1.1.1.1.0", []byte("+ACK"), 3*time.Second); !errors.Is(err, nats.ErrNoResponders) {
+			t.Errorf("ack to consumer %s: %v", consumer, err)
+		}
 	}
 }
