@@ -169,6 +169,8 @@ func (n *Node) replicaHealth(a *meta.Assignment, r base.Replica) error {
 	switch {
 	case status.Err != nil:
 		return fmt.Errorf("has failed on this server: %w", status.Err)
+	case status.Leader.Leader == 0 && a.Loss() != "":
+		return fmt.Errorf("has no leader: %s", a.Loss())
 	case status.Leader.Leader == 0:
 		return errors.New("has no leader")
 	case !s.exists():

@@ -32,8 +32,7 @@ func (n *Node) watchQuorum() {
 			}
 			if now.Sub(w.opened) >= quorumGrace && now.Sub(w.told) >= quorumPause && s.quorumLost() {
 				w.told = now
-				n.cfg.Logger.Warnf("JetStream stream %s > %s has lost its quorum", s.account, s.name)
-				n.cfg.Events.QuorumLost(s)
+				n.tellQuorumLost(s)
 			}
 			next[s] = w
 		}
@@ -41,14 +40,32 @@ func (n *Node) watchQuorum() {
 	}
 }
 
-// quorumLost tells whether the group, of more than one, has no leader and too few
-// of its members are in sight to elect one.
+func (n *Node) tellQuorumLost(s *Stream) {
+	a := s.Assignment()
+	why := "too few of its servers are in sight"
+	if loss := a.Loss(); loss != "" {
+		why = loss
+	}
+	n.cfg.Logger.Warnf("JetStream stream %s > %s has lost its quorum: %s", s.account, s.name, why)
+	if len(a.Replicas) > 1 {
+		n.cfg.Events.QuorumLost(s)
+	}
+}
+
+// quorumLost tells whether the group has no leader and too few of its members are
+// in sight, or still what they were, to elect one.
 func (s *Stream) quorumLost() bool {
-	voters := s.members.Load().voters
-	if len(voters) < 2 || s.Failure() != nil {
+	if s.Failure() != nil {
 		return false
 	}
 	if l := s.lead.Load(); l.Leader != 0 && s.node.linked(l.LeaderNode) {
+		return false
+	}
+	if s.Assignment().Loss() != "" {
+		return true
+	}
+	voters := s.members.Load().voters
+	if len(voters) < 2 {
 		return false
 	}
 	inSight := 0

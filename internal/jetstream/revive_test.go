@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,6 +60,32 @@ func TestConsumersOfMemoryStreamsComeBack(t *testing.T) {
 			c.pullNext(name, "kept")
 		}
 	}
+}
+
+// A memory stream that lost its majority says so, and how to have it back.
+func TestMemoryStreamWithoutMajority(t *testing.T) {
+	c := startCluster(t, 3)
+	c.createStream(streamConfig("S", api.MemoryStorage, 3), c.all...)
+	c.createConsumer("S", "C")
+	left := c.all[0]
+	for _, h := range c.all[1:] {
+		c.kill(h)
+	}
+	for _, h := range c.all[1:] {
+		c.start(h)
+	}
+	c.until("word of the loss", func() bool {
+		return slices.ContainsFunc(c.all, func(h *harness) bool {
+			err := h.node.Healthy()
+			return err != nil && strings.Contains(err.Error(), "2 of 3 replicas lost their messages")
+		})
+	})
+	c.until("word of it on the one that is left", left.stream("S").quorumLost)
+	c.kill(left)
+	c.start(left)
+	c.untilHealthy()
+	c.publish("S")
+	c.pullNext("S", "C")
 }
 
 // pullNext pulls the next message of a consumer, where it runs.

@@ -115,13 +115,39 @@ func (s *Service) giveUp(r *jetstream.Request) {
 }
 
 // whyNobody is the error of a call that nobody answers: what it is about is
-// offline, or the meta group has no leader.
+// offline or has lost its data, or the meta group has no leader.
 func (c *call) whyNobody() *apierr.Error {
 	if err := c.offline(); err != nil {
 		return err
 	}
+	if err := c.lost(); err != nil {
+		return err
+	}
 	return apierr.JSClusterNotAvailErr
 }
+
+// lost is the error of a call about a stream that can have no leader any more.
+// Otherwise it is nil.
+func (c *call) lost() *apierr.Error {
+	if c.endpoint.class == metaLeader && !c.passedOn() || c.svc.node == nil {
+		return nil
+	}
+	why := ""
+	c.svc.node.View(func(st *meta.State) {
+		if a := st.Stream(c.Account, c.stream()); a != nil {
+			why = a.Loss()
+		}
+	})
+	switch {
+	case why == "":
+		return nil
+	case c.ofConsumer():
+		return apierr.JSConsumerOfflineReasonErrF(why)
+	}
+	return apierr.JSStreamOfflineReasonErrF(why)
+}
+
+func (c *call) ofConsumer() bool { return strings.HasPrefix(c.endpoint.subject, "CONSUMER.") }
 
 // offline is the error of a call about a stream that no node here runs: each of its
 // nodes is out of sight, or this version can not read it. Otherwise it is nil.
@@ -129,7 +155,7 @@ func (c *call) offline() (err *apierr.Error) {
 	if c.endpoint.class == metaLeader && !c.passedOn() || c.svc.node == nil {
 		return nil
 	}
-	ofConsumer := strings.HasPrefix(c.endpoint.subject, "CONSUMER.")
+	ofConsumer := c.ofConsumer()
 	c.svc.node.View(func(st *meta.State) {
 		a := st.Stream(c.Account, c.stream())
 		if a == nil {

@@ -1,6 +1,7 @@
 package jsapi
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -38,7 +39,7 @@ func (c *call) streamList() {
 		info := found[a.Name]
 		if info == nil {
 			doc.Missing = append(doc.Missing, a.Name)
-			if reason := a.Unsupported(jetstream.APILevel); reason != "" {
+			if reason := cmp.Or(a.Unsupported(jetstream.APILevel), a.Loss()); reason != "" {
 				if doc.Offline == nil {
 					doc.Offline = make(map[string]string)
 				}

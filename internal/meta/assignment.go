@@ -151,6 +151,24 @@ func (a *Assignment) Unsupported(apiLevel int) (reason string) {
 // requiredLevelKey is the metadata that says which API level a stream needs.
 const requiredLevelKey = "_nats.req.level"
 
+// Loss says why the group can elect no leader any more: so many of its members have
+// lost what they held that the others are no majority. It is empty otherwise. Members
+// may be those before the group's latest change, so it explains the lack of a leader
+// and does not prove it.
+func (a *Assignment) Loss() string {
+	lost, of := len(a.Lost), len(a.Members)
+	switch {
+	case of-lost > of/2:
+		return ""
+	case a.Storage() == api.MemoryStorage:
+		return fmt.Sprintf("%d of %d replicas lost their messages with a restart and the others are no majority; it comes back empty when their servers restart, too", lost, of)
+	case lost == of:
+		return "its data is gone, as the stores of all its servers were replaced; delete the stream, and restore it from a backup if there is one"
+	}
+	return fmt.Sprintf("%d of %d replicas lost their data, as it was damaged or the stores of their servers were replaced, and the others are no majority; "+
+		"delete the stream, and restore it from a backup if there is one", lost, of)
+}
+
 func (a *Assignment) overlaps(subj string) bool {
 	if len(a.Config.Subjects) == 0 {
 		return subject.Overlap(a.Name, subj)
