@@ -76,9 +76,6 @@ func (n *Node) memberOf(account, stream string) Place {
 	if a == nil || a.Restoring {
 		return Place{Missing: true}
 	}
-	if known := n.locations.find(account, stream, ""); known != 0 && n.linked(known) {
-		return Place{Node: known}
-	}
 	for _, r := range a.Replicas {
 		if r.Node != n.cfg.Identity.Node && n.linked(r.Node) {
 			return Place{Node: r.Node}

@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"testing"
@@ -217,3 +218,23 @@ func mustJSON(t testing.TB, v any) []byte {
 func newMemFS() vfs.FS { return vfs.NewMem() }
 
 func noLeader() *rafthost.LeaderInfo { return new(rafthost.LeaderInfo) }
+
+// A peer that is behind may send a request back to a node that does not answer it any
+// more. That is no place to send the next one to.
+func TestSentBackToItself(t *testing.T) {
+	h := startNodeIn(t, newMemFS(), "store")
+	t.Cleanup(h.stop)
+	h.until("meta leader", func() bool { return h.node.MetaLeader().Here })
+	back := func(to base.NodeID) {
+		r := &Request{Origin: h.node.ID(), Account: "A", Subject: "$JS.API.CONSUMER.MSG.NEXT.GONE.c"}
+		h.node.redirected(r.encode(binary.LittleEndian.AppendUint64(nil, uint64(to))))
+	}
+	back(4711)
+	if known := h.node.locations.find("A", "GONE", "c"); known != 4711 {
+		t.Errorf("known to be on %v", known)
+	}
+	back(h.node.ID())
+	if p := h.node.ConsumerRunner("A", "GONE", "c"); !p.Missing {
+		t.Errorf("a consumer of no stream is on %+v", p)
+	}
+}

@@ -215,11 +215,12 @@ func (n *Node) redirected(frame []byte) {
 		return
 	}
 	to := base.NodeID(binary.LittleEndian.Uint64(frame))
-	n.locations.learn(r.Account, r.Subject, to)
-	if to == n.cfg.Identity.Node {
+	if to == n.cfg.Identity.Node { // perhaps by a peer that is behind
+		n.locations.forget(r.Account, r.Subject)
 		n.requests(r)
 		return
 	}
+	n.locations.learn(r.Account, r.Subject, to)
 	if err := n.Forward(to, r); err != nil {
 		n.cfg.Logger.Debugf("Forward %s: %v", r.Subject, err)
 	}
@@ -337,6 +338,14 @@ func (l *locations) learn(account, subj string, node base.NodeID) {
 		l.node = make(map[string]base.NodeID)
 	}
 	l.node[locationKey(account, stream, consumer)] = node
+}
+
+func (l *locations) forget(account, subj string) {
+	if stream, consumer, ok := ConsumerOf(subj); ok {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.node, locationKey(account, stream, consumer))
+	}
 }
 
 func (l *locations) find(account, stream, consumer string) base.NodeID {
