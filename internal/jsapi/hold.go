@@ -30,8 +30,8 @@ type holder struct {
 	stopped bool
 }
 
-// add keeps a request for another try. One more than there is room for is dropped.
-func (h *holder) add(r *jetstream.Request) {
+// add keeps a request for another try. One more than there is room for is dropped: false.
+func (h *holder) add(r *jetstream.Request) bool {
 	h.mu.Lock()
 	full := len(h.list) >= maxHeld
 	if !full && !h.stopped {
@@ -44,6 +44,7 @@ func (h *holder) add(r *jetstream.Request) {
 	if full {
 		h.svc.limits.dropped(h.svc)
 	}
+	return !full
 }
 
 // retry tries all held requests once more; who can not be helped comes back by add.

@@ -67,23 +67,54 @@ func afterDots(s string, n int) string {
 // hot hands a pull, ack or flow control reply to the consumer's runner, here or
 // on another node. It runs on the goroutine of a client or link.
 func (s *Service) hot(r *jetstream.Request, h hotRequest, waited bool) {
-	if h.consumer == "" {
-		return
+	switch {
+	case h.consumer == "":
+	case h.kind != pull:
+		if !s.tryHot(r, h, waited) {
+			s.held.add(r)
+		}
+	case waited:
+		s.advance(r, h)
+	case s.lines.join(r, h), s.tryHot(r, h, false):
+	case s.lines.begin(r, h) && !s.held.add(r):
+		s.behind(r, h)
 	}
+}
+
+// advance tries a held pull again, then those behind it until one has to be held.
+func (s *Service) advance(r *jetstream.Request, h hotRequest) {
+	now := s.cfg.Clock.Now()
+	for ; r != nil; r = s.lines.next(r, h) {
+		if s.timeLeft(r, now) <= 0 {
+			s.noResponders(r)
+		} else if !s.tryHot(r, h, true) && s.held.add(r) {
+			return
+		}
+	}
+}
+
+// behind goes on with the pulls behind one that is no longer held.
+func (s *Service) behind(r *jetstream.Request, h hotRequest) {
+	if next := s.lines.next(r, h); next != nil {
+		s.advance(next, h)
+	}
+}
+
+// tryHot hands a request on; false when it has to be held.
+func (s *Service) tryHot(r *jetstream.Request, h hotRequest, waited bool) bool {
 	place := s.finally(r.Account, h.stream, s.at.ConsumerRunner(r.Account, h.stream, h.consumer))
 	switch {
 	case place.Here:
 		st := s.at.Stream(r.Account, h.stream)
-		if st == nil || !s.run(st, r, h) {
-			s.held.add(r)
-		}
+		return st != nil && s.run(st, r, h)
 	case place.Missing:
 		if h.kind != flowReply {
 			s.noResponders(r)
 		}
 	default:
-		s.send(r, place.Node, waited)
+		return s.sent(r, place.Node, waited)
 	}
+	return true
 }
 
 // run gives a request to the runner on this node; false when there is none yet.

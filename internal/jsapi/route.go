@@ -40,14 +40,21 @@ func (c *call) route() {
 
 // send forwards a request, or holds it when nobody to send it to is known.
 func (s *Service) send(r *jetstream.Request, to base.NodeID, waited bool) {
-	if to == 0 || r.Hops >= patientHops && !waited {
+	if !s.sent(r, to, waited) {
 		s.held.add(r)
-		return
+	}
+}
+
+// sent forwards a request; false when it has to be held.
+func (s *Service) sent(r *jetstream.Request, to base.NodeID, waited bool) bool {
+	if to == 0 || r.Hops >= patientHops && !waited {
+		return false
 	}
 	if err := s.at.Forward(to, r); err != nil {
 		s.cfg.Logger.Debugf("JetStream API: forward %s: %v", r.Subject, err)
-		s.held.add(r)
+		return false
 	}
+	return true
 }
 
 // place says where a call is answered. That a stream is missing is for the meta
@@ -104,6 +111,7 @@ func (s *Service) giveUp(r *jetstream.Request) {
 	if h, ok := parseHot(r.Subject); ok {
 		if h.kind == pull {
 			s.noResponders(r)
+			s.behind(r, h)
 		}
 		return
 	}

@@ -288,3 +288,30 @@ func TestOverflow(t *testing.T) {
 		}
 	})
 }
+
+// TestPullsInOrder: a pull does not overtake those that are held.
+func TestPullsInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		const subj = "$JS.API.CONSUMER.MSG.NEXT.S.C"
+		b.request("A", subj)
+		b.at.set(func() { b.at.consumer = jetstream.Place{Node: 2} })
+		b.request("A", subj)
+		if n := b.at.forwards(); n != 0 {
+			t.Errorf("%d pulls overtook one that is held", n)
+		}
+		b.request("A", "$JS.API.CONSUMER.MSG.NEXT.S.D")
+		if n := b.at.forwards(); n != 1 {
+			t.Errorf("the pull of another consumer was forwarded %d times", n)
+		}
+		time.Sleep(2 * holdPause)
+		synctest.Wait()
+		if n := b.at.forwards(); n != 3 {
+			t.Errorf("%d forwarded, want 3", n)
+		}
+		b.request("A", subj)
+		if n := b.at.forwards(); n != 4 {
+			t.Errorf("a pull lines up where nobody is held: %d forwarded", n)
+		}
+	})
+}

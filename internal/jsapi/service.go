@@ -69,6 +69,7 @@ type Service struct {
 	readers chan func()
 	waiting chan func() // calls that wait for other nodes
 	held    *holder
+	lines   lines
 	creates turns // of push consumers
 	limits  limitAdvisor
 	stats   stats
@@ -109,6 +110,7 @@ func newService(at locator, cfg Config) *Service {
 		s.writers = append(s.writers, make(chan func(), writerBacklog))
 	}
 	s.held = &holder{svc: s}
+	s.lines.svc = s
 	return s
 }
 
