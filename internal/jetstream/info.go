@@ -174,20 +174,28 @@ func (s *Stream) SyncConsumer(name string) {
 }
 
 // CatchUp waits until this replica has applied what its group had acknowledged
-// before the call. Without a majority the state as it stands has to do.
+// before the call. Without a majority the state as it stands has to do, and so does
+// that of a leader.
 func (s *Stream) CatchUp() {
 	if s.Leads() {
 		return
 	}
+	if err := s.Confirm(); err != nil {
+		s.node.cfg.Logger.Debugf("Catch up with stream %s > %s: %v", s.account, s.name, err)
+	}
+}
+
+// Confirm waits until this replica has applied what its group had acknowledged before
+// the call, and fails without a majority. A leader needs it, too: another may have been
+// elected whom it has not heard of yet.
+func (s *Stream) Confirm() error {
 	ctx, cancel := context.WithTimeout(s.node.ctx, syncTime)
 	defer cancel()
 	index, err := s.group.ReadIndex(ctx)
-	if err == nil {
-		err = s.group.WaitApplied(ctx, index)
-	}
 	if err != nil {
-		s.node.cfg.Logger.Debugf("Catch up with stream %s > %s: %v", s.account, s.name, err)
+		return err
 	}
+	return s.group.WaitApplied(ctx, index)
 }
 
 func (s *Stream) fillConsumer(info *api.ConsumerInfo, c *consumer.Consumer, now time.Time) {

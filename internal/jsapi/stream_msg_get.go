@@ -9,7 +9,8 @@ import (
 )
 
 // streamMsgGet answers $JS.API.STREAM.MSG.GET.<stream> on the stream's leader:
-// one message as JSON. Batches are for direct gets only.
+// one message as JSON. What was acknowledged before the request is seen, which direct
+// gets do not promise. Batches are for direct gets only.
 func (c *call) streamMsgGet() {
 	var req api.StreamMsgGetRequest
 	if len(c.Body) == 0 {
@@ -27,6 +28,11 @@ func (c *call) streamMsgGet() {
 	st := c.svc.node.Stream(c.Account, c.stream())
 	if st == nil {
 		c.svc.held.add(c.Request)
+		return
+	}
+	if err := st.Confirm(); err != nil {
+		c.svc.cfg.Logger.Debugf("JetStream API: %s: %v", c.Subject, err)
+		c.fail(apierr.JSClusterNotAvailErr)
 		return
 	}
 	var m msg.Message

@@ -47,7 +47,7 @@ func streamTable() []*endpoint {
 
 func messageTable() []*endpoint {
 	return []*endpoint{
-		{subject: "STREAM.MSG.GET.*", class: streamLeader, response: api.StreamMsgGetResponseType, handle: (*call).streamMsgGet,
+		{subject: "STREAM.MSG.GET.*", class: streamLeader, waits: true, response: api.StreamMsgGetResponseType, handle: (*call).streamMsgGet,
 			failure: func(r api.Response) any { return api.StreamMsgGetResponse{Response: r} }},
 		{subject: "STREAM.MSG.DELETE.*", class: streamLeader, writes: true, response: api.StreamMsgDeleteResponseType, handle: (*call).streamMsgDelete},
 		{subject: "DIRECT.GET.*", class: streamLeader, anyReplica: true, handle: (*call).directGet, failure: noDocument},
