@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -17,16 +15,12 @@ import (
 	"weir/conformance/procs"
 )
 
-// natsServer is the established server to compare with: NATS_SERVER, or what is
-// found as nats-server. Without one the test is skipped.
-func natsServer(t *testing.T) string {
+// found is a program that a test needs; without it the test is skipped.
+func found(t *testing.T, find func() (string, error)) string {
 	t.Helper()
-	if path := os.Getenv("NATS_SERVER"); path != "" {
-		return path
-	}
-	path, err := exec.LookPath("nats-server")
+	path, err := find()
 	if err != nil {
-		t.Skip("there is no nats-server to compare with; NATS_SERVER names one")
+		t.Skip(err)
 	}
 	return path
 }
@@ -38,7 +32,7 @@ type pair struct {
 
 func startPair(ctx context.Context, t *testing.T) *pair {
 	t.Helper()
-	return &pair{weir: startOne(ctx, t, bin), other: startOne(ctx, t, natsServer(t))}
+	return &pair{weir: startOne(ctx, t, bin), other: startOne(ctx, t, found(t, procs.NatsServer))}
 }
 
 func startOne(ctx context.Context, t *testing.T, program string) *nats.Conn {

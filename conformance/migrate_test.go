@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
@@ -23,38 +22,22 @@ import (
 	"weir/conformance/procs"
 )
 
-// Streams move between the established server and this one by backup and restore with the stock command line. NATS_CLI
-// and NATS_SERVER name the two programs; by default they are looked for in the path and in ~/go/bin.
+// Streams move between the established server and this one by backup and restore with the stock command line.
+// Without the two programs the tests are skipped.
 
 func TestMigrateFromEstablishedServer(t *testing.T) {
-	migrate(t, tool(t, "nats-server", "NATS_SERVER"), 1, bin, 3)
+	migrate(t, found(t, procs.NatsServer), 1, bin, 3)
 }
 
 func TestMigrateToEstablishedServer(t *testing.T) {
-	migrate(t, bin, 3, tool(t, "nats-server", "NATS_SERVER"), 1)
+	migrate(t, bin, 3, found(t, procs.NatsServer), 1)
 }
 
 func TestMigrateBetweenClusters(t *testing.T) { migrate(t, bin, 1, bin, 3) }
 
-// tool finds a program, or skips the test.
-func tool(t *testing.T, name, env string) string {
-	t.Helper()
-	home, _ := os.UserHomeDir()
-	for _, candidate := range []string{os.Getenv(env), name, filepath.Join(home, "go", "bin", name)} {
-		if candidate == "" {
-			continue
-		}
-		if path, err := exec.LookPath(candidate); err == nil {
-			return path
-		}
-	}
-	t.Skipf("there is no %s; %s may name it", name, env)
-	return ""
-}
-
 // migrate fills a server, moves all that its account has to another one, and compares.
 func migrate(t *testing.T, fromBin string, fromNodes int, toBin string, toNodes int) {
-	cli := tool(t, "nats", "NATS_CLI")
+	cli := found(t, procs.NatsCLI)
 	ctx := trialContext(t)
 	from := newSide(ctx, t, fromBin, fromNodes, "from")
 	from.fill(ctx, t)

@@ -2,11 +2,9 @@ package differential
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -34,7 +32,7 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) int {
 	var err error
-	if natsBin, err = findNats(); err != nil {
+	if natsBin, err = procs.NatsServer(); err != nil {
 		fmt.Println("skipped:", err)
 		return 0
 	}
@@ -53,30 +51,6 @@ func run(m *testing.M) int {
 		return 1
 	}
 	return m.Run()
-}
-
-// findNats finds the established server: NATS_SERVER_BIN, on the path, or where go
-// install puts it.
-func findNats() (string, error) {
-	if path := os.Getenv("NATS_SERVER_BIN"); path != "" {
-		return path, nil
-	}
-	if path, err := exec.LookPath("nats-server"); err == nil {
-		return path, nil
-	}
-	dir := os.Getenv("GOPATH")
-	if dir == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", err
-		}
-		dir = filepath.Join(home, "go")
-	}
-	path := filepath.Join(dir, "bin", "nats-server")
-	if _, err := os.Stat(path); err != nil {
-		return "", errors.New("no nats-server to compare with, on the path or in " + filepath.Dir(path))
-	}
-	return path, nil
 }
 
 // startPair starts a cluster of each server and connects to them.

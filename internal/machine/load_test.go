@@ -171,6 +171,27 @@ func TestLoadResumesSchedules(t *testing.T) {
 	}
 }
 
+// TestLoadedSourceGoesOn loads what was copied from two streams that had one name, in turn. The one that has it now is
+// another one still, as it was restored: what was copied of the latest does not come again.
+func TestLoadedSourceGoesOn(t *testing.T) {
+	origin := &api.StreamSource{Name: "A"}
+	w := loading(t, api.StreamConfig{Name: "S", Sources: []*api.StreamSource{origin}})
+	for i, from := range []string{"A 7 > > a first", "A 8 > > a first", "A 2 > > a second"} {
+		w.load("NATS/1.0\r\nNats-Stream-Source: "+from+"\r\n\r\n", w.now, uint64(1+i))
+	}
+	w.do(&LoadEnd{Last: 3})
+	key := stream.OriginKey(origin)
+	for _, identity := range []string{"restored", "restored", "made anew"} {
+		if got := w.m.Stream().CopiedUpTo(key); got != 2 {
+			t.Errorf("copied up to %d before %q is met, want 2", got, identity)
+		}
+		w.do(&Meet{Origin: key, Identity: identity})
+	}
+	if got := w.m.Stream().CopiedUpTo(key); got != 0 {
+		t.Errorf("copied up to %d of an origin that was made anew", got)
+	}
+}
+
 func TestLoadMirrorGoesOnBehindItsLast(t *testing.T) {
 	w := loading(t, api.StreamConfig{Name: "M", Mirror: &api.StreamSource{Name: "O"}})
 	w.load("", w.now, 3, 4)

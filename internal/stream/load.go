@@ -150,9 +150,14 @@ func speaksOf(f []string, src *api.StreamSource) bool {
 	return filter == whole && dest == ">"
 }
 
-// EndLoad ends the filling; last is the last sequence that the stream had given. A mirror goes on behind it.
+// EndLoad ends the filling; last is the last sequence that the stream had given. A mirror goes on behind it. What is
+// sourced goes on behind what was copied, whatever the identity of the origin: one that was restored, too, has a new one.
 func (s *Stream) EndLoad(last uint64) error {
 	s.loading = false
+	for origin := range s.origins.identity {
+		s.origins.dirty[origin] = struct{}{}
+	}
+	clear(s.origins.identity)
 	if last > s.store.State().LastSeq {
 		s.store.SetLast(last, 0)
 	}
