@@ -21,6 +21,7 @@ func TestRemovedNodeSaysSo(t *testing.T) {
 func TestTwoMetaGroupsMeet(t *testing.T) {
 	a, b := startCluster(t, 3), startCluster(t, 3)
 	short, whole := a.all[0].node, b.all[0].node
+	b.until("three members", func() bool { return whole.metaMembers() == 3 })
 	short.cfg.Expected = func() int { return 4 }
 	b.net.join(short)
 	a.net.join(whole)
