@@ -32,13 +32,21 @@ func (c *call) replacePeer(needed bool) {
 
 // moveOff replaces a stream's member on a node, given by server name or peer id.
 func (c *call) moveOff(account, name, peer string, needed bool) *apierr.Error {
-	for range updateAttempts {
+	return c.proposePlanned(func() (meta.Body, *apierr.Error) {
 		cmd, err := c.plannedRemoval(account, name, peer)
+		if err == nil && needed && cmd.Replacement == 0 {
+			err = apierr.JSPeerRemapErr
+		}
+		return cmd, err
+	})
+}
+
+// proposePlanned has the meta group apply what plan makes of its state, and plans anew when another change came first.
+func (c *call) proposePlanned(plan func() (meta.Body, *apierr.Error)) *apierr.Error {
+	for range updateAttempts {
+		cmd, err := plan()
 		if err != nil {
 			return err
-		}
-		if needed && cmd.Replacement == 0 {
-			return apierr.JSPeerRemapErr
 		}
 		result, ok := c.proposeMeta(cmd)
 		switch {

@@ -163,22 +163,7 @@ func (c *call) move(account, name string, req *api.StreamMoveRequest) *apierr.Er
 	if req.Cluster == "" && len(req.Tags) == 0 {
 		return c.moveOff(account, name, req.Server, true)
 	}
-	for range updateAttempts {
-		cmd, err := c.plannedMove(account, name, req)
-		if err != nil {
-			return err
-		}
-		result, ok := c.proposeMeta(cmd)
-		switch {
-		case !ok:
-			return apierr.JSClusterNotAvailErr
-		case result.Err != nil:
-			return result.Err
-		case !result.Stale:
-			return nil
-		}
-	}
-	return apierr.JSClusterNotAvailErr
+	return c.proposePlanned(func() (meta.Body, *apierr.Error) { return c.plannedMove(account, name, req) })
 }
 
 func (c *call) plannedMove(account, name string, req *api.StreamMoveRequest) (cmd *meta.StreamUpdate, err *apierr.Error) {
