@@ -101,9 +101,8 @@ func (c *call) createConsumer(req *api.ConsumerCreateRequest, err *apierr.Error)
 		c.fail(err)
 		return
 	}
-	st := c.svc.node.Stream(c.Account, c.stream())
+	st := c.replica()
 	if st == nil {
-		c.svc.held.add(c.Request)
 		return
 	}
 	if req.Config.Direct {

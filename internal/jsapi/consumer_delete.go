@@ -1,20 +1,15 @@
 package jsapi
 
-import (
-	"weir/internal/apierr"
-	"weir/internal/machine"
-)
+import "weir/internal/machine"
 
 // consumerDelete answers $JS.API.CONSUMER.DELETE.<stream>.<consumer> on the stream's
 // leader.
 func (c *call) consumerDelete() {
-	if !isEmpty(c.Body) {
-		c.fail(apierr.JSNotEmptyRequestErr)
+	if !c.readNothing() {
 		return
 	}
-	st := c.svc.node.Stream(c.Account, c.stream())
+	st := c.replica()
 	if st == nil {
-		c.svc.held.add(c.Request)
 		return
 	}
 	c.propose(st, &machine.ConsumerDelete{Name: c.consumer()}, func(r machine.Reply) { c.done(r.Err) })

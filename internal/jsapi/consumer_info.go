@@ -9,13 +9,11 @@ import (
 // runs, so that waiting pulls and the binding of a push consumer are exact. What was
 // acknowledged before the request is in the answer.
 func (c *call) consumerInfo() {
-	if !isEmpty(c.Body) {
-		c.fail(apierr.JSNotEmptyRequestErr)
+	if !c.readNothing() {
 		return
 	}
-	st := c.svc.node.Stream(c.Account, c.stream())
+	st := c.replica()
 	if st == nil {
-		c.svc.held.add(c.Request)
 		return
 	}
 	st.CatchUp()

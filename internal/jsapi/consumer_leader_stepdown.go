@@ -19,9 +19,8 @@ func (c *call) consumerStepdown() {
 		c.fail(err)
 		return
 	}
-	st := c.svc.node.Stream(c.Account, c.stream())
+	st := c.replica()
 	if st == nil {
-		c.svc.held.add(c.Request)
 		return
 	}
 	var a machine.Appointment

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"weir/internal/api"
+	"weir/internal/jetstream"
 	"weir/internal/machine"
 )
 
@@ -11,14 +12,14 @@ import (
 // a page of names. The subject of the request is accepted and does nothing.
 func (c *call) consumerNames() {
 	var req api.ConsumerNamesRequest
-	if err := decodeOptional(c.Body, &req); err != nil {
-		c.fail(err)
+	if !c.readOptional(&req) {
 		return
 	}
-	names, ok := c.consumers()
-	if !ok {
+	st := c.replica()
+	if st == nil {
 		return
 	}
+	names := consumerNames(st)
 	from, to, paged := page(req.Offset, len(names), namesPage)
 	c.answer(api.ConsumerNamesResponse{Response: c.response(), Paged: paged, Consumers: names[from:to]})
 }
@@ -27,17 +28,16 @@ func (c *call) consumerNames() {
 // page of descriptions. Waiting pulls are those of consumers that run there.
 func (c *call) consumerList() {
 	var req api.ConsumerListRequest
-	if err := decodeOptional(c.Body, &req); err != nil {
-		c.fail(err)
+	if !c.readOptional(&req) {
 		return
 	}
-	names, ok := c.consumers()
-	if !ok {
+	st := c.replica()
+	if st == nil {
 		return
 	}
+	names := consumerNames(st)
 	from, to, paged := page(req.Offset, len(names), listPage)
 	doc := api.ConsumerListResponse{Response: c.response(), Paged: paged, Consumers: []*api.ConsumerInfo{}}
-	st := c.svc.node.Stream(c.Account, c.stream())
 	for _, name := range names[from:to] {
 		if info := c.svc.ConsumerInfo(st, name); info != nil {
 			doc.Consumers = append(doc.Consumers, info)
@@ -46,15 +46,10 @@ func (c *call) consumerList() {
 	c.answer(doc)
 }
 
-// consumers lists the names of the stream's consumers in order; false when the
-// stream is not here any more.
-func (c *call) consumers() (names []string, ok bool) {
-	st := c.svc.node.Stream(c.Account, c.stream())
-	if st == nil {
-		c.svc.held.add(c.Request)
-		return nil, false
-	}
-	names = []string{}
+// consumerNames lists the names of a stream's consumers in order, without those of
+// mirrors and sources.
+func consumerNames(st *jetstream.Stream) []string {
+	names := []string{}
 	st.View(func(m *machine.Machine) {
 		for x := range m.Consumers() {
 			if !x.Config.Direct {
@@ -63,5 +58,5 @@ func (c *call) consumers() (names []string, ok bool) {
 		}
 	})
 	slices.Sort(names)
-	return names, true
+	return names
 }

@@ -9,13 +9,11 @@ import (
 // leader. No time, or one that has passed, resumes.
 func (c *call) consumerPause() {
 	var req api.ConsumerPauseRequest
-	if err := decodeOptional(c.Body, &req); err != nil {
-		c.fail(err)
+	if !c.readOptional(&req) {
 		return
 	}
-	st := c.svc.node.Stream(c.Account, c.stream())
+	st := c.replica()
 	if st == nil {
-		c.svc.held.add(c.Request)
 		return
 	}
 	cmd := &machine.ConsumerPause{Name: c.consumer()}

@@ -19,9 +19,8 @@ func (c *call) consumerReset() {
 			return
 		}
 	}
-	st := c.svc.node.Stream(c.Account, c.stream())
+	st := c.replica()
 	if st == nil {
-		c.svc.held.add(c.Request)
 		return
 	}
 	c.propose(st, &machine.ConsumerReset{Name: c.consumer(), Seq: req.Seq}, func(r machine.Reply) {

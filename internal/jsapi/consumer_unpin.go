@@ -22,9 +22,8 @@ func (c *call) consumerUnpin() {
 		c.fail(apierr.JSInvalidJSONErr("consumer group not specified"))
 		return
 	}
-	st := c.svc.node.Stream(c.Account, c.stream())
+	st := c.replica()
 	if st == nil {
-		c.svc.held.add(c.Request)
 		return
 	}
 	found, grouped := false, false

@@ -44,6 +44,35 @@ func decodeOptional(body []byte, doc any) *apierr.Error {
 	return decode(body, doc)
 }
 
+// read reads the body of a request that has to say something; false once it has
+// been refused.
+func (c *call) read(doc any) bool {
+	err := apierr.JSBadRequestErr
+	if !isEmpty(c.Body) {
+		err = decode(c.Body, doc)
+	}
+	return c.accepted(err)
+}
+
+// readOptional reads a body by decodeOptional; false once it has been refused.
+func (c *call) readOptional(doc any) bool { return c.accepted(decodeOptional(c.Body, doc)) }
+
+// readNothing is false once a request that says something has been refused.
+func (c *call) readNothing() bool {
+	if isEmpty(c.Body) {
+		return true
+	}
+	return c.accepted(apierr.JSNotEmptyRequestErr)
+}
+
+// accepted is false after it has answered with err.
+func (c *call) accepted(err *apierr.Error) bool {
+	if err != nil {
+		c.fail(err)
+	}
+	return err == nil
+}
+
 // isJSON tells whether a body begins like a JSON object or array.
 func isJSON(body []byte) bool {
 	body = bytes.TrimLeft(body, " \t\r\n")

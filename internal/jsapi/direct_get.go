@@ -55,9 +55,8 @@ func (c *call) directGetLast() {
 
 // directStream is the replica to read from; nil when the call is dealt with.
 func (c *call) directStream() *jetstream.Stream {
-	st := c.svc.node.Stream(c.Account, c.stream())
+	st := c.replica()
 	if st == nil {
-		c.svc.held.add(c.Request)
 		return nil
 	}
 	allowed := false

@@ -163,6 +163,16 @@ func (s *Service) newCall(r *jetstream.Request) *call {
 func (c *call) stream() string   { return c.arg(0) }
 func (c *call) consumer() string { return c.arg(1) }
 
+// replica is this node's of the stream that the subject names. Without one the request
+// is held until there is, and the call is over.
+func (c *call) replica() *jetstream.Stream {
+	st := c.svc.node.Stream(c.Account, c.stream())
+	if st == nil {
+		c.svc.held.add(c.Request)
+	}
+	return st
+}
+
 func (c *call) arg(i int) string {
 	if i < len(c.args) {
 		return c.args[i]

@@ -195,9 +195,8 @@ func (c *call) passToStream() {
 
 // streamExists answers the create of a stream that stood before, on its leader.
 func (c *call) streamExists() {
-	st := c.svc.node.Stream(c.Account, c.stream())
+	st := c.replica()
 	if st == nil {
-		c.svc.held.add(c.Request)
 		return
 	}
 	c.answer(api.StreamCreateResponse{Response: c.response(), StreamInfo: c.svc.describe(st)})

@@ -9,8 +9,7 @@ import (
 // streamDelete answers $JS.API.STREAM.DELETE.<stream> on the meta leader, once
 // the assignment is gone. The name is free from then on.
 func (c *call) streamDelete() {
-	if !isEmpty(c.Body) {
-		c.fail(apierr.JSNotEmptyRequestErr)
+	if !c.readNothing() {
 		return
 	}
 	if c.restoring() {

@@ -16,13 +16,11 @@ const maxSubjects = 100_000
 // the deleted sequences and the subjects with their counts if asked for.
 func (c *call) streamInfo() {
 	var req api.StreamInfoRequest
-	if err := decodeOptional(c.Body, &req); err != nil {
-		c.fail(err)
+	if !c.readOptional(&req) {
 		return
 	}
-	st := c.svc.node.Stream(c.Account, c.stream())
+	st := c.replica()
 	if st == nil {
-		c.svc.held.add(c.Request)
 		return
 	}
 	info := c.svc.describe(st)

@@ -74,9 +74,8 @@ func (c *call) streamStepdown() {
 		c.fail(err)
 		return
 	}
-	st := c.svc.node.Stream(c.Account, c.stream())
+	st := c.replica()
 	if st == nil {
-		c.svc.held.add(c.Request)
 		return
 	}
 	to, err := c.successor(st, wish)

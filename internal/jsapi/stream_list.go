@@ -17,8 +17,7 @@ const listPage = 256
 // missing; a stream whose nodes are all offline is described by its assignment.
 func (c *call) streamList() {
 	var req api.StreamListRequest
-	if err := decodeOptional(c.Body, &req); err != nil {
-		c.fail(err)
+	if !c.readOptional(&req) {
 		return
 	}
 	list := c.streams(req.Subject)

@@ -2,7 +2,6 @@ package jsapi
 
 import (
 	"weir/internal/api"
-	"weir/internal/apierr"
 	"weir/internal/machine"
 )
 
@@ -10,17 +9,11 @@ import (
 // leader.
 func (c *call) streamMsgDelete() {
 	var req api.StreamMsgDeleteRequest
-	if isEmpty(c.Body) {
-		c.fail(apierr.JSBadRequestErr)
+	if !c.read(&req) {
 		return
 	}
-	if err := decode(c.Body, &req); err != nil {
-		c.fail(err)
-		return
-	}
-	st := c.svc.node.Stream(c.Account, c.stream())
+	st := c.replica()
 	if st == nil {
-		c.svc.held.add(c.Request)
 		return
 	}
 	c.propose(st, &machine.DeleteMsg{Seq: req.Seq, NoErase: req.NoErase}, func(r machine.Reply) { c.done(r.Err) })

@@ -13,21 +13,15 @@ import (
 // gets do not promise. Batches are for direct gets only.
 func (c *call) streamMsgGet() {
 	var req api.StreamMsgGetRequest
-	if len(c.Body) == 0 {
-		c.fail(apierr.JSBadRequestErr)
-		return
-	}
-	if err := decode(c.Body, &req); err != nil {
-		c.fail(err)
+	if !c.read(&req) {
 		return
 	}
 	if !selects(&req) || req.Batch > 0 || req.MaxBytes > 0 || len(req.MultiFor) > 0 {
 		c.fail(apierr.JSBadRequestErr)
 		return
 	}
-	st := c.svc.node.Stream(c.Account, c.stream())
+	st := c.replica()
 	if st == nil {
-		c.svc.held.add(c.Request)
 		return
 	}
 	if err := st.Confirm(); err != nil {

@@ -13,8 +13,7 @@ const namesPage = 1024
 // of all streams or of those with a subject that overlaps the given one.
 func (c *call) streamNames() {
 	var req api.StreamNamesRequest
-	if err := decodeOptional(c.Body, &req); err != nil {
-		c.fail(err)
+	if !c.readOptional(&req) {
 		return
 	}
 	list := c.streams(req.Subject)

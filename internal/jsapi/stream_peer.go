@@ -19,12 +19,7 @@ func (c *call) streamPeerEvacuate() { c.replacePeer(true) }
 
 func (c *call) replacePeer(needed bool) {
 	var req api.StreamPeerRequest
-	if isEmpty(c.Body) {
-		c.fail(apierr.JSBadRequestErr)
-		return
-	}
-	if err := decode(c.Body, &req); err != nil {
-		c.fail(err)
+	if !c.read(&req) {
 		return
 	}
 	c.done(c.moveOff(c.Account, c.stream(), req.Peer, needed))

@@ -19,9 +19,8 @@ func (c *call) streamPurge() {
 		c.fail(err)
 		return
 	}
-	st := c.svc.node.Stream(c.Account, c.stream())
+	st := c.replica()
 	if st == nil {
-		c.svc.held.add(c.Request)
 		return
 	}
 	cmd := &machine.Purge{Filter: req.Subject, Below: req.Sequence, Keep: req.Keep, UpTo: st.Store().Reader().State().LastSeq}

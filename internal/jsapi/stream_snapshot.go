@@ -40,21 +40,15 @@ const snapshotPatience = 5 * time.Second
 // Every record is checked while it is read, with and without jsck.
 func (c *call) streamSnapshot() {
 	var req api.StreamSnapshotRequest
-	if isEmpty(c.Body) {
-		c.fail(apierr.JSBadRequestErr)
-		return
-	}
-	if err := decode(c.Body, &req); err != nil {
-		c.fail(err)
+	if !c.read(&req) {
 		return
 	}
 	if !subject.ValidLiteral(req.DeliverSubject) {
 		c.fail(apierr.JSSnapshotDeliverSubjectInvalidErr)
 		return
 	}
-	st := c.svc.node.Stream(c.Account, c.stream())
+	st := c.replica()
 	if st == nil {
-		c.svc.held.add(c.Request)
 		return
 	}
 	if c.svc.snapshots.Add(1) > maxSnapshots {

@@ -41,12 +41,7 @@ func (c *call) metaStepdown() {
 // a server leaves the meta group and other nodes take over what it held.
 func (c *call) serverRemove() {
 	var req api.MetaServerRequest
-	if isEmpty(c.Body) {
-		c.fail(apierr.JSBadRequestErr)
-		return
-	}
-	if err := decode(c.Body, &req); err != nil {
-		c.fail(err)
+	if !c.read(&req) {
 		return
 	}
 	var cmd *meta.NodeRemove
@@ -79,12 +74,7 @@ func (c *call) serverRemove() {
 // be chosen again.
 func (c *call) serverEvacuate() {
 	var req api.MetaServerRequest
-	if isEmpty(c.Body) {
-		c.fail(apierr.JSBadRequestErr)
-		return
-	}
-	if err := decode(c.Body, &req); err != nil {
-		c.fail(err)
+	if !c.read(&req) {
 		return
 	}
 	peer := req.Server
@@ -130,8 +120,7 @@ func (c *call) accountPurge() {
 // names nothing is refused.
 func (c *call) accountStreamMove() {
 	var req api.StreamMoveRequest
-	if err := decodeOptional(c.Body, &req); err != nil {
-		c.fail(err)
+	if !c.readOptional(&req) {
 		return
 	}
 	account, name := c.arg(0), c.arg(1)
