@@ -15,7 +15,7 @@ const (
 
 // core publishes without a stream on one node to a subscriber on another one. It
 // counts what arrives.
-func (w *work) core() (float64, error) {
+func (w *work) core() (figure, error) {
 	from, to := w.conns[0], w.conns[1]
 	arrived := make(chan struct{}, coreWindow)
 	received := 0 // by the subscription's callbacks, which follow each other
@@ -25,35 +25,38 @@ func (w *work) core() (float64, error) {
 		}
 	})
 	if err != nil {
-		return 0, err
+		return figure{}, err
 	}
 	if err := errors.Join(sub.SetPendingLimits(-1, -1), to.Flush(), w.awaitRoute(from, to)); err != nil {
-		return 0, err
+		return figure{}, err
 	}
-	begun := time.Now()
+	m, err := w.begin()
+	if err != nil {
+		return figure{}, err
+	}
 	sent, done := 0, 0
-	for until := begun.Add(w.length); time.Now().Before(until); sent++ {
+	for until := m.begun.Add(w.length); time.Now().Before(until); sent++ {
 		for range coreChunk {
 			if err := from.Publish("core", w.payload); err != nil {
-				return 0, fmt.Errorf("publish: %w", err)
+				return figure{}, fmt.Errorf("publish: %w", err)
 			}
 		}
 		for sent-done >= coreWindow {
 			if err := w.await(arrived); err != nil {
-				return 0, err
+				return figure{}, err
 			}
 			done++
 		}
 	}
 	if err := from.Flush(); err != nil {
-		return 0, err
+		return figure{}, err
 	}
 	for ; done < sent; done++ {
 		if err := w.await(arrived); err != nil {
-			return 0, err
+			return figure{}, err
 		}
 	}
-	return float64(sent*coreChunk) / time.Since(begun).Seconds(), nil
+	return m.done(sent * coreChunk)
 }
 
 // awaitRoute waits until what one client publishes reaches the other one. What

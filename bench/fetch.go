@@ -17,17 +17,17 @@ const storedPerSecond = 50_000
 
 // fetch stores messages, then fetches them with a replicated durable consumer and
 // acks each. It counts when the last ack is in force.
-func (w *work) fetch() (float64, error) {
+func (w *work) fetch() (figure, error) {
 	stored := int(w.length.Seconds() * storedPerSecond)
 	stored, err := w.sendAsync(w.conns[0], func(sent int) bool { return sent < stored })
 	if err != nil {
-		return 0, fmt.Errorf("store messages: %w", err)
+		return figure{}, fmt.Errorf("store messages: %w", err)
 	}
 	consumer, err := w.stream.CreateConsumer(w.ctx, jetstream.ConsumerConfig{
 		Durable: "bench", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 10 * fetchBatch,
 	})
 	if err != nil {
-		return 0, fmt.Errorf("create the consumer: %w", err)
+		return figure{}, fmt.Errorf("create the consumer: %w", err)
 	}
 	return w.perSecond(func(int, *nats.Conn, time.Time) (int, error) {
 		for n := 0; n < stored; {

@@ -123,15 +123,15 @@ func (o *options) bin(s side) string {
 	return o.peer
 }
 
-// results are messages per second by row and side, one per round.
-type results map[string]*[2][]float64
+// results are figures by row and side, one per round.
+type results map[string]*[2][]figure
 
 // measure runs all rounds. The side that goes first alternates, so that what
 // changes on the machine over time hits both.
 func (o *options) measure(ctx context.Context) (results, error) {
 	all := results{}
 	for _, r := range o.rows {
-		all[r.name] = &[2][]float64{}
+		all[r.name] = &[2][]figure{}
 	}
 	for round := range o.rounds {
 		for turn := range 2 {
@@ -169,12 +169,12 @@ func (o *options) round(ctx context.Context, s side, number int, all results) (e
 		return err
 	}
 	for _, r := range o.rows {
-		rate, err := o.one(ctx, c, r)
+		f, err := o.one(ctx, c, r)
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.name, err)
 		}
-		fmt.Fprintf(os.Stderr, "round %d  %-12s %-14s %10.0f msg/s\n", number+1, filepath.Base(o.bin(s)), r.name, rate)
-		all[r.name][s] = append(all[r.name][s], rate)
+		fmt.Fprintf(os.Stderr, "round %d  %-12s %-14s %10.0f msg/s %8.1f µs\n", number+1, filepath.Base(o.bin(s)), r.name, f.rate, f.cpu)
+		all[r.name][s] = append(all[r.name][s], f)
 	}
 	return nil
 }
@@ -183,12 +183,12 @@ func (o *options) round(ctx context.Context, s side, number int, all results) (e
 // and until the last answers.
 const spareTime = 2 * time.Minute
 
-func (o *options) one(ctx context.Context, c *procs.Cluster, r row) (float64, error) {
+func (o *options) one(ctx context.Context, c *procs.Cluster, r row) (figure, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.length+spareTime)
 	defer cancel()
 	w, err := newWork(ctx, c, r, o.length)
 	if err != nil {
-		return 0, err
+		return figure{}, err
 	}
 	defer w.close()
 	return r.run(w)

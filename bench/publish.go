@@ -10,7 +10,7 @@ import (
 )
 
 // publishSync publishes one message after another with each client.
-func (w *work) publishSync() (float64, error) {
+func (w *work) publishSync() (figure, error) {
 	return w.perSecond(func(_ int, nc *nats.Conn, until time.Time) (int, error) {
 		js, err := jetstream.New(nc)
 		if err != nil {
@@ -28,7 +28,7 @@ func (w *work) publishSync() (float64, error) {
 
 // publishAsync publishes with a window of unanswered messages per client. It
 // counts when the last answer has come.
-func (w *work) publishAsync() (float64, error) {
+func (w *work) publishAsync() (figure, error) {
 	return w.perSecond(func(_ int, nc *nats.Conn, until time.Time) (int, error) {
 		return w.sendAsync(nc, func(int) bool { return time.Now().Before(until) })
 	})

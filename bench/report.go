@@ -25,15 +25,23 @@ func (o *options) report(ctx context.Context, out io.Writer, all results) error 
 		return err
 	}
 	fmt.Fprintf(out, "%s. R3 file streams; three nodes and the clients on one machine: %s.\n", time.Now().Format(time.DateOnly), machine())
-	fmt.Fprintf(out, "%s (default settings) and %s, median of %d rounds of %v in turn, messages per second.\n\n", peer, weir, o.rounds, o.length)
-	fmt.Fprintln(out, "| | nats-server | Weir | ratio |")
-	fmt.Fprintln(out, "|---|---:|---:|---:|")
+	fmt.Fprintf(out, "%s (default settings) and %s, median of %d rounds of %v in turn: messages per second, and µs of the servers' CPU per message.\n\n", peer, weir, o.rounds, o.length)
+	fmt.Fprintln(out, "| | nats-server | Weir | ratio | nats-server, µs | Weir, µs |")
+	fmt.Fprintln(out, "|---|---:|---:|---:|---:|---:|")
 	for _, r := range o.rows {
-		rates := all[r.name]
-		p, w := median(rates[peerSide]), median(rates[weirSide])
-		fmt.Fprintf(out, "| %s | %s | %s | %.2f |\n", r.title, thousands(p), thousands(w), w/p)
+		p, w := middle(all[r.name][peerSide]), middle(all[r.name][weirSide])
+		fmt.Fprintf(out, "| %s | %s | %s | %.2f | %.1f | %.1f |\n", r.title, thousands(p.rate), thousands(w.rate), w.rate/p.rate, p.cpu, w.cpu)
 	}
 	return nil
+}
+
+// middle has the medians of figures.
+func middle(figures []figure) figure {
+	var rates, cpu []float64
+	for _, f := range figures {
+		rates, cpu = append(rates, f.rate), append(cpu, f.cpu)
+	}
+	return figure{median(rates), median(cpu)}
 }
 
 func median(values []float64) float64 {

@@ -12,7 +12,7 @@ type row struct {
 	clients int
 	size    int  // bytes of a payload
 	stream  bool // the work is on a stream
-	run     func(*work) (float64, error)
+	run     func(*work) (figure, error)
 }
 
 func rows() []row {

@@ -15,7 +15,6 @@ type rest struct {
 }
 
 const (
-	clockTicks = 100 // of /proc/<pid>/stat, a second
 	settleTime = 40 * time.Second
 	settleStep = 2 * time.Second
 	quietTime  = 5 * time.Second
@@ -92,24 +91,7 @@ func (w *scaleWork) spending() (spent func() string) {
 	}
 }
 
-func (w *scaleWork) ticks() (sum int64, err error) {
-	for _, n := range w.cluster.Nodes {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.PID()))
-		if err != nil {
-			return 0, fmt.Errorf("CPU time of %s: %w", n.Name, err)
-		}
-		// Behind the command in parentheses: state is field 3, utime 14, stime 15.
-		fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-		for _, f := range fields[11:13] {
-			v, err := strconv.ParseInt(string(f), 10, 64)
-			if err != nil {
-				return 0, fmt.Errorf("CPU time of %s: %w", n.Name, err)
-			}
-			sum += v
-		}
-	}
-	return sum, nil
-}
+func (w *scaleWork) ticks() (int64, error) { return ticksOf(w.cluster) }
 
 // residentOf is the memory of a process in bytes.
 func residentOf(pid int) (int64, error) {

@@ -23,6 +23,7 @@ const (
 // how long to go on.
 type work struct {
 	ctx     context.Context
+	cluster *procs.Cluster
 	row     row
 	length  time.Duration
 	payload []byte
@@ -33,7 +34,7 @@ type work struct {
 // newWork connects the clients. They are spread over the nodes, beginning with
 // one that does not lead the stream: most clients of a cluster are elsewhere.
 func newWork(ctx context.Context, c *procs.Cluster, r row, length time.Duration) (*work, error) {
-	w := &work{ctx: ctx, row: r, length: length, payload: make([]byte, r.size)}
+	w := &work{ctx: ctx, cluster: c, row: r, length: length, payload: make([]byte, r.size)}
 	first := 0
 	if r.stream {
 		leader, err := w.makeStream(c)
@@ -122,17 +123,20 @@ func (w *work) close() {
 }
 
 // perSecond runs one function per client at once and divides what they did by the
-// time until the last was done.
-func (w *work) perSecond(do func(client int, nc *nats.Conn, until time.Time) (int, error)) (float64, error) {
+// time until the last was done, and the servers' CPU time by what they did.
+func (w *work) perSecond(do func(client int, nc *nats.Conn, until time.Time) (int, error)) (figure, error) {
 	type result struct {
 		n   int
 		err error
 	}
 	done := make(chan result)
-	begun := time.Now()
+	m, err := w.begin()
+	if err != nil {
+		return figure{}, err
+	}
 	for i, nc := range w.conns {
 		go func() {
-			n, err := do(i, nc, begun.Add(w.length))
+			n, err := do(i, nc, m.begun.Add(w.length))
 			done <- result{n, err}
 		}()
 	}
@@ -143,5 +147,6 @@ func (w *work) perSecond(do func(client int, nc *nats.Conn, until time.Time) (in
 		total += r.n
 		errs = append(errs, r.err)
 	}
-	return float64(total) / time.Since(begun).Seconds(), errors.Join(errs...)
+	f, err := m.done(total)
+	return f, errors.Join(append(errs, err)...)
 }
