@@ -98,6 +98,22 @@ func (c *copying) infos(cfg *api.StreamConfig) (mirror *api.StreamSourceInfo, so
 	return nil, sources
 }
 
+// current tells that the stream is a mirror that was hardly behind its origin once
+// since this replica leads.
+func (c *copying) current() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range c.feeds {
+		f.mu.Lock()
+		current := f.mirror && f.current
+		f.mu.Unlock()
+		if current {
+			return true
+		}
+	}
+	return false
+}
+
 func (f *feed) fill(info *api.StreamSourceInfo) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

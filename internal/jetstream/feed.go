@@ -49,6 +49,7 @@ type feed struct {
 	broken  error  // why the feed has to start over
 	heard   time.Time
 	lag     uint64
+	current bool          // the lag was small once
 	failure *apierr.Error // what the origin's API said
 }
 
@@ -98,16 +99,16 @@ func (f *feed) follow() error {
 		return err
 	}
 	defer f.s.node.cfg.Router.Unsubscribe(sub)
-	var identity string
+	var origin originAnswer
 	if c := f.src.Consumer; c != nil {
-		identity, err = f.restartConsumer(c.Name, copied)
+		origin, err = f.restartConsumer(c.Name, copied)
 	} else {
-		identity, err = f.makeConsumer(name, deliver, copied)
+		origin, err = f.makeConsumer(name, deliver, copied)
 		defer f.send("CONSUMER.DELETE."+f.src.Name+"."+name, newInbox(), nil)
 	}
-	f.noteAnswer(err)
+	f.noteAnswer(origin, err)
 	if err == nil {
-		err = f.meet(identity)
+		err = f.meet(origin.identity)
 	}
 	if err != nil {
 		return err
@@ -144,8 +145,8 @@ func (f *feed) meet(identity string) error {
 	return errOriginReplaced
 }
 
-// makeConsumer makes the consumer that delivers and returns the origin's identity.
-func (f *feed) makeConsumer(name, deliver string, copied uint64) (string, error) {
+// makeConsumer makes the consumer that delivers.
+func (f *feed) makeConsumer(name, deliver string, copied uint64) (originAnswer, error) {
 	cfg := api.ConsumerConfig{
 		Name: name, DeliverSubject: deliver, AckPolicy: api.AckNone, ReplayPolicy: api.ReplayInstant,
 		DeliverPolicy: api.DeliverAll, FlowControl: true, Heartbeat: feedBeat, InactiveThreshold: feedInactive,
@@ -168,7 +169,7 @@ func (f *feed) makeConsumer(name, deliver string, copied uint64) (string, error)
 }
 
 // restartConsumer has a consumer that was made beforehand go on behind what was copied.
-func (f *feed) restartConsumer(name string, copied uint64) (string, error) {
+func (f *feed) restartConsumer(name string, copied uint64) (originAnswer, error) {
 	var req api.ConsumerResetRequest
 	if copied > 0 {
 		req.Seq = copied + 1
@@ -176,8 +177,8 @@ func (f *feed) restartConsumer(name string, copied uint64) (string, error) {
 	return f.ask("CONSUMER.RESET."+f.src.Name+"."+name, req)
 }
 
-// noteAnswer keeps what the origin's API refused, for info.
-func (f *feed) noteAnswer(err error) {
+// noteAnswer keeps what the origin's API refused, for info, and how much is to be copied.
+func (f *feed) noteAnswer(origin originAnswer, err error) {
 	var refused *apierr.Error
 	errors.As(err, &refused)
 	f.mu.Lock()
@@ -185,7 +186,18 @@ func (f *feed) noteAnswer(err error) {
 	f.failure = refused
 	if err == nil {
 		f.heard = f.s.node.cfg.Clock.Now()
+		f.lagsLocked(origin.pending)
 	}
+}
+
+// smallLag is how many messages a mirror may be behind when it begins to answer
+// direct gets for its origin.
+const smallLag = 10
+
+// lagsLocked notes how many messages are still to be copied.
+func (f *feed) lagsLocked(n uint64) {
+	f.lag = n
+	f.current = f.current || n <= smallLag
 }
 
 func newInbox() string { return "_INBOX." + nuid.Next() }
@@ -203,12 +215,17 @@ const identityHeader = "Nats-Stream-Identity"
 
 var askIdentity = wire.HeaderBlock(identityHeader, "")
 
-// ask sends an API request, waits for its answer and returns the origin's
-// identity, if it tells.
-func (f *feed) ask(request string, doc any) (string, error) {
+// originAnswer is what the answer to a request about a consumer tells.
+type originAnswer struct {
+	identity string // of the origin, if it tells
+	pending  uint64 // messages that the consumer will deliver
+}
+
+// ask sends an API request about a consumer and waits for its answer.
+func (f *feed) ask(request string, doc any) (origin originAnswer, err error) {
 	body, err := json.Marshal(doc)
 	if err != nil {
-		return "", err
+		return origin, err
 	}
 	answers := make(chan router.Msg, 1)
 	inbox := newInbox()
@@ -219,7 +236,7 @@ func (f *feed) ask(request string, doc any) (string, error) {
 		}
 	}, router.SubOptions{})
 	if err != nil {
-		return "", err
+		return origin, err
 	}
 	defer f.s.node.cfg.Router.Unsubscribe(sub)
 	f.send(request, inbox, body)
@@ -229,18 +246,19 @@ func (f *feed) ask(request string, doc any) (string, error) {
 	select {
 	case m := <-answers:
 		var answer struct {
-			Error *apierr.Error `json:"error"`
+			Error   *apierr.Error `json:"error"`
+			Pending uint64        `json:"num_pending"`
 		}
 		if err := json.Unmarshal(m.Payload, &answer); err != nil {
-			return "", fmt.Errorf("answer to %s: %w", request, err)
+			return origin, fmt.Errorf("answer to %s: %w", request, err)
 		}
 		if answer.Error != nil {
-			return "", answer.Error
+			return origin, answer.Error
 		}
 		identity, _ := wire.GetHeader(m.Header, identityHeader)
-		return string(identity), nil
+		return originAnswer{identity: string(identity), pending: answer.Pending}, nil
 	case <-ctx.Done():
-		return "", fmt.Errorf("no answer to %s", request)
+		return origin, fmt.Errorf("no answer to %s", request)
 	}
 }
 
@@ -370,7 +388,7 @@ func (f *feed) storeAll(queue []arrival) error {
 		f.mu.Lock()
 		f.bytes = max(f.bytes-bytes, 0)
 		if last.flow == "" {
-			f.lag = last.pending
+			f.lagsLocked(last.pending)
 		}
 		f.mu.Unlock()
 		if last.flow != "" {

@@ -128,6 +128,13 @@ type lockedRand struct {
 	*rand.Rand
 }
 
+// below is a number from 0 to n-1.
+func (r *lockedRand) below(n int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.IntN(n)
+}
+
 // New opens the stores and logs of a node. Nothing runs before Start.
 func New(cfg Config) (*Node, error) {
 	if cfg.CheckpointInterval == 0 {

@@ -7,15 +7,16 @@ import (
 
 	"weir/internal/api"
 	"weir/internal/jetstream"
-	"weir/internal/machine"
 	"weir/internal/msg"
 	"weir/internal/wire"
 )
 
 // directGet answers $JS.API.DIRECT.GET.<stream>: messages as they are, with
 // headers that say where they stand, or a status. The stream's leader answers,
-// as it is never behind; while there is none, any replica. A stream without
-// allow_direct is as one that does not exist: nobody responds.
+// as it is never behind; while there is none, any replica. So does the leader of a
+// mirror with mirror_direct, from what the mirror holds: see Node.DirectReader. A
+// stream without allow_direct or such a mirror is as one that does not exist:
+// nobody responds.
 func (c *call) directGet() {
 	st := c.directStream()
 	if st == nil {
@@ -55,17 +56,17 @@ func (c *call) directGetLast() {
 
 // directStream is the replica to read from; nil when the call is dealt with.
 func (c *call) directStream() *jetstream.Stream {
-	st := c.replica()
-	if st == nil {
+	if st := c.svc.node.DirectReplica(c.Account, c.stream()); st != nil {
+		return st
+	}
+	if st := c.replica(); st == nil {
+		return nil
+	} else if st.AllowsDirect() {
+		c.svc.held.add(c.Request)
 		return nil
 	}
-	allowed := false
-	st.View(func(m *machine.Machine) { allowed = m.Exists() && m.Stream().Config().AllowDirect })
-	if !allowed {
-		c.svc.noResponders(c.Request)
-		return nil
-	}
-	return st
+	c.svc.noResponders(c.Request)
+	return nil
 }
 
 func (c *call) directOne(st *jetstream.Stream, req *api.StreamMsgGetRequest) {

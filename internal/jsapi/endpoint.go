@@ -18,6 +18,7 @@ const (
 	metaLeader     class = iota // decides about assignments
 	streamLeader                // of the stream that the first argument names
 	consumerRunner              // where the consumer of the first two arguments runs
+	directReader                // the leader of that stream or of a mirror with mirror_direct
 )
 
 // endpoint is one subject of the API.
@@ -30,8 +31,6 @@ type endpoint struct {
 	writes bool
 	// waits: the call may wait for other nodes or for a commit.
 	waits bool
-	// anyReplica may answer while there is no leader.
-	anyReplica bool
 	// clustered: refused by a server that is not in a cluster.
 	clustered bool
 	// system: only for the system account; others get no answer.

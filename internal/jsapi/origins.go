@@ -74,10 +74,7 @@ func (c *call) alternates() []api.StreamAlternate {
 	}
 	list := []api.StreamAlternate{{Name: c.stream(), Domain: c.svc.cfg.Domain, Cluster: c.svc.cfg.Cluster}}
 	c.svc.node.View(func(s *meta.State) {
-		for _, a := range s.Streams(c.Account) {
-			if a.Config == nil || a.Config.Mirror == nil || a.Config.Mirror.External != nil || a.Config.Mirror.Name != c.stream() {
-				continue
-			}
+		for _, a := range s.Mirrors(c.Account, c.stream()) {
 			list = append(list, api.StreamAlternate{Name: a.Name, Domain: c.svc.cfg.Domain, Cluster: c.svc.cfg.Cluster})
 		}
 	})

@@ -66,11 +66,9 @@ func (s *Service) place(c *call) jetstream.Place {
 	}
 	switch class {
 	case streamLeader:
-		p := s.finally(c.Account, c.stream(), s.at.StreamLeader(c.Account, c.stream()))
-		if p == (jetstream.Place{}) && c.endpoint.anyReplica && s.at.Stream(c.Account, c.stream()) != nil {
-			p.Here = true
-		}
-		return p
+		return s.finally(c.Account, c.stream(), s.at.StreamLeader(c.Account, c.stream()))
+	case directReader:
+		return s.finally(c.Account, c.stream(), s.at.DirectReader(c.Account, c.stream(), c.Hops >= patientHops))
 	case consumerRunner:
 		p := s.finally(c.Account, c.stream(), s.at.ConsumerRunner(c.Account, c.stream(), c.consumer()))
 		if p.Node != 0 && c.Hops > patientHops {

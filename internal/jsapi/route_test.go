@@ -39,11 +39,12 @@ func (p *places) get(place *jetstream.Place) jetstream.Place {
 	return *place
 }
 
-func (p *places) MetaLeader() jetstream.Place                   { return p.get(&p.meta) }
-func (p *places) CatchUpMeta()                                  {}
-func (p *places) StreamLeader(_, _ string) jetstream.Place      { return p.get(&p.stream) }
-func (p *places) ConsumerRunner(_, _, _ string) jetstream.Place { return p.get(&p.consumer) }
-func (p *places) Stream(_, _ string) *jetstream.Stream          { return p.local }
+func (p *places) MetaLeader() jetstream.Place                      { return p.get(&p.meta) }
+func (p *places) CatchUpMeta()                                     {}
+func (p *places) StreamLeader(_, _ string) jetstream.Place         { return p.get(&p.stream) }
+func (p *places) DirectReader(_, _ string, _ bool) jetstream.Place { return p.get(&p.stream) }
+func (p *places) ConsumerRunner(_, _, _ string) jetstream.Place    { return p.get(&p.consumer) }
+func (p *places) Stream(_, _ string) *jetstream.Stream             { return p.local }
 func (p *places) Forward(to base.NodeID, r *jetstream.Request) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -47,6 +47,7 @@ type locator interface {
 	CatchUpMeta()
 	StreamLeader(account, stream string) jetstream.Place
 	ConsumerRunner(account, stream, consumer string) jetstream.Place
+	DirectReader(account, stream string, originOnly bool) jetstream.Place
 	Stream(account, stream string) *jetstream.Stream
 	Forward(to base.NodeID, r *jetstream.Request) error
 }

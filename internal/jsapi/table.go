@@ -50,8 +50,8 @@ func messageTable() []*endpoint {
 		{subject: "STREAM.MSG.GET.*", class: streamLeader, waits: true, response: api.StreamMsgGetResponseType, handle: (*call).streamMsgGet,
 			failure: func(r api.Response) any { return api.StreamMsgGetResponse{Response: r} }},
 		{subject: "STREAM.MSG.DELETE.*", class: streamLeader, writes: true, response: api.StreamMsgDeleteResponseType, handle: (*call).streamMsgDelete},
-		{subject: "DIRECT.GET.*", class: streamLeader, anyReplica: true, handle: (*call).directGet, failure: noDocument},
-		{subject: "DIRECT.GET.*.>", class: streamLeader, anyReplica: true, handle: (*call).directGetLast, failure: noDocument},
+		{subject: "DIRECT.GET.*", class: directReader, handle: (*call).directGet, failure: noDocument},
+		{subject: "DIRECT.GET.*.>", class: directReader, handle: (*call).directGetLast, failure: noDocument},
 	}
 }
 

@@ -175,13 +175,16 @@ func (t *transition) drop(a *Assignment, request *Origin) {
 func (s *State) attach(a *Assignment) {
 	acc := s.accounts[a.Account]
 	if acc == nil {
-		acc = &accountStreams{streams: map[string]*Assignment{}}
+		acc = &accountStreams{streams: map[string]*Assignment{}, mirrors: map[string][]*Assignment{}}
 		s.accounts[a.Account] = acc
 	}
 	base.Assert(acc.streams[a.Name] == nil, "meta: stream %s %s assigned twice", a.Account, a.Name)
 	acc.streams[a.Name] = a
 	for _, subj := range a.Config.Subjects {
 		acc.subjects.Insert(subj, "", a.Name)
+	}
+	if origin := a.mirrorOf(); origin != "" {
+		acc.mirrors[origin] = slices.SortedFunc(slices.Values(append(acc.mirrors[origin], a)), byName)
 	}
 	s.groups[a.Group] = a
 	s.addLoad(a, 1)
@@ -192,6 +195,12 @@ func (s *State) detach(a *Assignment) {
 	delete(acc.streams, a.Name)
 	for _, subj := range a.Config.Subjects {
 		acc.subjects.Remove(subj, "", a.Name)
+	}
+	if origin := a.mirrorOf(); origin != "" {
+		acc.mirrors[origin] = slices.DeleteFunc(slices.Clone(acc.mirrors[origin]), func(x *Assignment) bool { return x == a })
+		if len(acc.mirrors[origin]) == 0 {
+			delete(acc.mirrors, origin)
+		}
 	}
 	if len(acc.streams) == 0 {
 		delete(s.accounts, a.Account)

@@ -106,6 +106,14 @@ func (a *Assignment) Storage() api.Storage {
 	return a.Config.Storage
 }
 
+// mirrorOf is the stream of the same account that this one mirrors; empty for none.
+func (a *Assignment) mirrorOf() string {
+	if m := a.Config.Mirror; m != nil && m.External == nil {
+		return m.Name
+	}
+	return ""
+}
+
 // ReplicaOn is the replica that the node should run: a wanted one, else one
 // that is on its way out. It is false when the node has nothing to run.
 func (a *Assignment) ReplicaOn(node base.NodeID) (r base.Replica, wanted, ok bool) {

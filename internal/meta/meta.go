@@ -51,10 +51,12 @@ type State struct {
 }
 
 // accountStreams are the streams of one account. subjects holds each stream's
-// name under each of its subjects.
+// name under each of its subjects, mirrors the streams that mirror another one of
+// the account by the name of that one.
 type accountStreams struct {
 	streams  map[string]*Assignment
 	subjects subject.Index[string]
+	mirrors  map[string][]*Assignment
 }
 
 // Room is how many bytes streams may use on a node; 0: it did not say.
@@ -137,6 +139,14 @@ func (s *State) NumStreams(account string) int {
 		return len(a.streams)
 	}
 	return 0
+}
+
+// Mirrors lists by name the streams that mirror one of the same account.
+func (s *State) Mirrors(account, origin string) []*Assignment {
+	if a := s.accounts[account]; a != nil {
+		return a.mirrors[origin]
+	}
+	return nil
 }
 
 // Accounts lists the accounts that have streams.
