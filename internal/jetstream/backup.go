@@ -20,10 +20,13 @@ type Backup struct {
 	now   int64
 }
 
-// TakeBackup takes an image of the stream; the caller closes it. What runners on
-// this node have done before is in it.
+// TakeBackup takes an image of the stream; the caller closes it. What was acknowledged
+// before is in it, which needs a majority, and what runners on this node have done.
 func (s *Stream) TakeBackup() (*Backup, error) {
 	s.syncRunners()
+	if err := s.Confirm(); err != nil {
+		return nil, err
+	}
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	image, err := s.store.Snapshot()
