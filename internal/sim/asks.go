@@ -23,7 +23,7 @@ const apiPrefix = "$JS.API."
 // prepare asks for what the run needs: the stream, then its consumers.
 func (h *history) prepare() {
 	h.asks = append(h.asks, &ask{subject: "STREAM.CREATE." + streamName, body: h.world.streamConfig()})
-	h.world.registers.init(h.world)
+	h.world.drawSides()
 	for _, k := range h.world.drawKinds() {
 		c := &k.config
 		c.Name = k.name

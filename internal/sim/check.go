@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -24,12 +25,19 @@ import (
 type checker struct {
 	world     *world
 	states    map[stateKey]stateHash
-	positions map[string][]position // by consumer, by ascending index
+	positions map[positionKey][]position // by ascending index
 }
 
 type stateKey struct {
 	group base.GroupID
+	life  int // of the group, which begins anew if it lost all
 	index uint64
+}
+
+type positionKey struct {
+	group    base.GroupID
+	life     int
+	consumer string
 }
 
 type stateHash struct {
@@ -47,7 +55,7 @@ type position struct {
 func (c *checker) init(w *world) {
 	c.world = w
 	c.states = map[stateKey]stateHash{}
-	c.positions = map[string][]position{}
+	c.positions = map[positionKey][]position{}
 }
 
 // look takes down the state of all nodes that are up.
@@ -58,17 +66,20 @@ func (c *checker) look() {
 			c.lookAt(n)
 		}
 	}
+	for _, h := range c.world.holdings {
+		h.look()
+	}
 }
 
 func (c *checker) lookAt(n *node) {
 	where := fmt.Sprintf("%s/%d", n.name, n.lives)
 	n.life.js.View(func(s *meta.State) {
-		c.compare(stateKey{base.MetaGroup, s.Applied()}, stateHash{machine: s.Hash(), seenAt: where})
+		c.compare(stateKey{group: base.MetaGroup, index: s.Applied()}, stateHash{machine: s.Hash(), seenAt: where})
 	})
 	if err := n.life.js.Failure(); err != nil && !c.world.isDamaged(n, err) {
 		c.world.fail("%s is unhealthy: %v", where, err)
 	}
-	for _, name := range streamNames {
+	for _, name := range c.world.streams {
 		if s := n.life.streamNamed(name); s != nil && s.Failure() == nil {
 			c.lookAtStream(n, s, where)
 		}
@@ -76,24 +87,31 @@ func (c *checker) lookAt(n *node) {
 }
 
 func (c *checker) lookAtStream(n *node, s *jetstream.Stream, where string) {
-	applied := s.Applied()
+	life := 0
+	if i := slices.IndexFunc(c.world.holdings, func(h *holding) bool { return h.config.Name == s.Name() }); i >= 0 {
+		h := c.world.holdings[i]
+		if life = h.losses; h.lost {
+			return // nobody knows which life this is
+		}
+	}
+	applied, group := s.Applied(), s.Group().ID()
 	stored, err := s.Store().Hash()
 	if c.world.isDamaged(n, err) {
 		return
 	}
 	if err != nil {
-		c.world.fail("%s: hash: %v", where, err)
+		c.world.fail("%s: hash of %s: %v", where, s.Name(), err)
 		return
 	}
 	hash := stateHash{store: stored, seenAt: where}
 	s.View(func(m *machine.Machine) {
 		hash.machine = m.Hash()
 		for x := range m.Consumers() {
-			c.position(x.Name, position{applied, x.Delivered, x.AckFloor, where})
+			c.position(positionKey{group, life, x.Name}, position{applied, x.Delivered, x.AckFloor, where})
 			c.withinLimit(x, where)
 		}
 	})
-	c.compare(stateKey{s.Group().ID(), applied}, hash)
+	c.compare(stateKey{group, life, applied}, hash)
 }
 
 // withinLimit looks for messages of which more deliveries are committed than allowed.
@@ -120,19 +138,19 @@ func (c *checker) compare(key stateKey, h stateHash) {
 }
 
 // position compares a consumer's position with those seen nearest to it.
-func (c *checker) position(name string, p position) {
-	list := c.positions[name]
+func (c *checker) position(key positionKey, p position) {
+	list := c.positions[key]
 	i := sort.Search(len(list), func(i int) bool { return list[i].index >= p.index })
 	if i > 0 {
-		c.monotone(name, list[i-1], p)
+		c.monotone(key.consumer, list[i-1], p)
 	}
 	if i < len(list) {
-		c.monotone(name, p, list[i])
+		c.monotone(key.consumer, p, list[i])
 		if list[i].index == p.index {
 			return
 		}
 	}
-	c.positions[name] = append(list[:i:i], append([]position{p}, list[i:]...)...)
+	c.positions[key] = append(list[:i:i], append([]position{p}, list[i:]...)...)
 }
 
 func (c *checker) monotone(name string, a, b position) {
@@ -144,8 +162,6 @@ func (c *checker) monotone(name string, a, b position) {
 
 // stream is the replica of the stream on this node; nil when there is none.
 func (l *life) stream() *jetstream.Stream { return l.streamNamed(streamName) }
-
-var streamNames = []string{streamName, registerStream}
 
 func (l *life) streamNamed(name string) *jetstream.Stream {
 	return l.js.Stream(l.account().Name(), name)

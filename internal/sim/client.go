@@ -125,13 +125,7 @@ func (h *history) pulled(id string, m *router.Msg) {
 // mu.
 func (h *history) pushed(l *life, name string, m *router.Msg) {
 	if _, _, ok := wire.Status(m.Header); ok && len(m.Payload) == 0 && !strings.HasPrefix(string(m.Reply), ackPrefix) {
-		reply := string(m.Reply)
-		if stalled, ok := wire.GetHeader(m.Header, "Nats-Consumer-Stalled"); ok {
-			reply = string(stalled)
-		}
-		if reply != "" { // flow control
-			l.router.Publish(l.account(), router.Internal, &router.Msg{Subject: []byte(reply)})
-		}
+		answerFlow(l, m)
 		return
 	}
 	for _, c := range h.clients {

@@ -6,9 +6,12 @@
 // testing/synctest bubble. A seed draws what the stream and its consumers are like
 // (kinds.go), and a schedule of publishes, pulls, acks, of what operators ask for
 // (operator.go) and of faults (faults.go). Then everything heals, and the cluster has
-// to become live again and show that it kept its promises (check.go, retained.go). A
-// second stream is written to under conditions, which has to look as if one did it
-// after the other (registers.go).
+// to become live again and show that it kept its promises (check.go, retained.go).
+//
+// Beside that stream there are others (side.go) with clients and checkers of their own:
+// writes under conditions, which have to look as if one came after the other
+// (registers.go), and some of limits and purges (limited.go), batches (batched.go) and
+// schedules (scheduled.go).
 //
 // A seed draws the same schedule each time. What the goroutines of the nodes
 // make of it at one instant of virtual time is up to the Go scheduler, so a

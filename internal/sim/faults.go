@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"weir/internal/api"
 	"weir/internal/base"
 	"weir/internal/meta"
 )
@@ -16,6 +17,7 @@ func (w *world) fault() {
 	case !n.up():
 		w.logf("start %s", n.name)
 		w.startNode(n)
+	case p < 17 && w.storage == api.MemoryStorage && !w.spares():
 	case p < 12:
 		w.crash(n)
 	case p < 15:
@@ -23,7 +25,7 @@ func (w *world) fault() {
 		if err := n.stop(); err != nil {
 			w.fail("stop %s: %v", n.name, err)
 		}
-	case p < 17:
+	case p < 17 && w.storage == api.FileStorage:
 		w.logf("power loss everywhere")
 		for _, x := range w.nodes {
 			if x.up() {
@@ -116,7 +118,7 @@ func (w *world) well() bool {
 		if !same(groups, base.MetaGroup, applied) {
 			return false
 		}
-		for _, name := range streamNames {
+		for _, name := range w.streams {
 			if s := n.life.streamNamed(name); s != nil && !same(groups, s.Group().ID(), s.Applied()) {
 				return false
 			}
@@ -133,6 +135,9 @@ func same(groups map[base.GroupID]uint64, id base.GroupID, applied uint64) bool 
 	groups[id] = applied
 	return true
 }
+
+// spares tells whether a node may go without a memory stream losing anything by it.
+func (w *world) spares() bool { return w.well() && w.apart(w.streamConfig()) == "" }
 
 // partition cuts a node off from all others.
 func (w *world) partition(n *node) {
@@ -202,7 +207,7 @@ func (w *world) unsettled() string {
 	if !h.made(len(h.asks)) {
 		return "not everything that was asked for is made"
 	}
-	if left := h.unacknowledged(); len(left) > 0 {
+	if left := h.publisher.unacknowledged(); len(left) > 0 {
 		return fmt.Sprintf("%d publishes are not acknowledged, %s for one", len(left), left[0].id)
 	}
 	h.mu.Lock()

@@ -1,16 +1,12 @@
 package sim
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
-	"weir/internal/api"
 	"weir/internal/router"
-	"weir/internal/wire"
 )
 
 const (
@@ -25,30 +21,23 @@ const (
 type history struct {
 	world *world
 
-	mu        sync.Mutex
-	published []*publication
-	bySeq     map[uint64]string // the id of what was seen at a sequence, ever
-	clients   []*client
-	pulls     map[string]*pull
-	confirms  map[string]*confirm
-	asks      []*ask
-	asked     map[string]*ask
-	number    int
-}
+	publisher publisher
 
-// publication is one message that a client wants to be in the stream.
-type publication struct {
-	id, subject string
-	first       time.Time // when it was sent first
-	tries       int
-	again       time.Time // when to try again
-	seq         uint64    // as acknowledged; 0: not yet
+	mu       sync.Mutex
+	bySeq    map[uint64]string // the id of what was seen at a sequence, ever
+	clients  []*client
+	pulls    map[string]*pull
+	confirms map[string]*confirm
+	asks     []*ask
+	asked    map[string]*ask
+	number   int
 }
 
 func (h *history) init(w *world) {
 	h.world = w
 	h.bySeq, h.pulls, h.confirms = map[uint64]string{}, map[string]*pull{}, map[string]*confirm{}
 	h.asked = map[string]*ask{}
+	h.publisher = publisher{world: w, inbox: "pub.", subjects: "s.", letter: "m", at: h.at}
 	h.prepare()
 }
 
@@ -93,82 +82,19 @@ func (h *history) heard(l *life, m *router.Msg) {
 	defer h.mu.Unlock()
 	switch parts[2] {
 	case "pub":
-		h.publishAnswered(parts[3], m.Payload)
+		h.publisher.answered(parts[3], m.Payload)
 	case "pull":
 		h.pulled(parts[3], m)
 	case "push":
 		h.pushed(l, parts[3], m)
 	case "api":
 		h.answered(parts[3], m.Payload)
-	case "reg":
-		h.world.registers.answered(parts[3], m.Payload)
 	case "op":
 		h.world.logf("%s: %s", parts[3], m.Payload)
 	case "ack":
 		h.ackConfirmed(parts[3], m)
-	}
-}
-
-// publish sends a new message by way of n.
-func (h *history) publish(n *node) {
-	h.mu.Lock()
-	p := &publication{id: "m" + strconv.Itoa(len(h.published)), subject: "s." + strconv.Itoa(h.world.rand.IntN(4)), first: now()}
-	h.published = append(h.published, p)
-	h.mu.Unlock()
-	h.try(n, p)
-}
-
-func (h *history) try(n *node, p *publication) {
-	h.mu.Lock()
-	p.tries++
-	p.again = now().Add(h.world.between(300*time.Millisecond, 2*time.Second))
-	h.mu.Unlock()
-	n.say(p.subject, "_INBOX."+n.name+".pub."+p.id, wire.HeaderBlock("Nats-Msg-Id", p.id), []byte(p.id))
-}
-
-// retry sends publications again that nobody acknowledged in time.
-func (h *history) retry(n *node) {
-	for _, p := range h.unacknowledged() {
-		if now().After(p.again) {
-			h.try(n, p)
-		}
-	}
-}
-
-func (h *history) unacknowledged() []*publication {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var list []*publication
-	for _, p := range h.published {
-		if p.seq == 0 {
-			list = append(list, p)
-		}
-	}
-	return list
-}
-
-// publishAnswered takes a PubAck. The caller holds mu.
-func (h *history) publishAnswered(id string, body []byte) {
-	var a api.PubAck
-	if err := json.Unmarshal(body, &a); err != nil {
-		h.world.fail("publish %s: answer %q: %v", id, body, err)
-		return
-	}
-	i, err := strconv.Atoi(strings.TrimPrefix(id, "m"))
-	if err != nil {
-		return
-	}
-	p := h.published[i]
-	switch {
-	case a.Error != nil:
-		h.world.logf("publish %s refused: %v", id, a.Error)
-	case a.Sequence == 0:
-		h.world.fail("publish %s: acknowledged without a sequence: %s", id, body)
-	case p.seq != 0 && p.seq != a.Sequence:
-		h.world.fail("publish %s: acknowledged at %d, and at %d", id, p.seq, a.Sequence)
 	default:
-		p.seq = a.Sequence
-		h.at(a.Sequence, id)
+		h.world.sides[parts[2]].heard(l, parts[3], m)
 	}
 }
 
@@ -184,18 +110,12 @@ func (h *history) at(seq uint64, id string) {
 func (h *history) summary() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	acknowledged, deliveries, confirmed := 0, 0, 0
-	for _, p := range h.published {
-		if p.seq != 0 {
-			acknowledged++
-		}
-	}
+	deliveries, confirmed := 0, 0
 	for _, c := range h.clients {
 		confirmed += len(c.confirmed) + len(c.upTo)
 		for _, n := range c.seen {
 			deliveries += n
 		}
 	}
-	return fmt.Sprintf("%d of %d publishes acknowledged, %d deliveries, %d acks confirmed",
-		acknowledged, len(h.published), deliveries, confirmed)
+	return fmt.Sprintf("%s, %d deliveries, %d acks confirmed", h.publisher.summary(), deliveries, confirmed)
 }

@@ -133,6 +133,7 @@ func (l *life) buildMesh(id base.NodeID) (err error) {
 // to see: not the network, not the disk, not its clients.
 func (n *node) crash(power bool, percent int) {
 	l := n.life
+	n.world.ended(n)
 	n.life = nil
 	l.host.kill()
 	n.world.network.disconnect(n.name, !power)
@@ -150,6 +151,7 @@ func (n *node) crash(power bool, percent int) {
 // stop ends the life in good order.
 func (n *node) stop() error {
 	l := n.life
+	n.world.ended(n)
 	n.life = nil
 	l.host.clock.resume()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)

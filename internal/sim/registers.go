@@ -12,6 +12,9 @@ import (
 
 	"weir/internal/api"
 	"weir/internal/apierr"
+	"weir/internal/jetstream"
+	"weir/internal/msg"
+	"weir/internal/router"
 	"weir/internal/wire"
 )
 
@@ -23,11 +26,15 @@ const (
 	maxUnknown = 4
 )
 
-// registers are the last messages of a few subjects of a second stream. Clients read
-// them, and write to them on the condition that they stand as they were last seen. All
-// that they hear has to fit one order of what happened.
+// registers are the last messages of a few subjects of a second stream, as the keys of a
+// key-value store are. Clients read them, and write to them, mostly on the condition that
+// they stand as they were last seen. All that they hear has to fit one order of what
+// happened, but for direct gets: what those return may be old. A watcher follows.
 type registers struct {
-	world *world
+	world   *world
+	config  api.StreamConfig
+	watcher *ordered
+	ending  time.Time // when the end began
 
 	mu     sync.Mutex
 	calls  []*registerCall
@@ -47,14 +54,17 @@ type standing struct {
 
 // registerCall is one read or write.
 type registerCall struct {
-	key     int
-	read    bool
-	expect  standing
-	write   string
-	outcome outcome
-	value   string // that was read
-	began   time.Time
-	ended   time.Time
+	key       int
+	read      bool
+	direct    bool // a read that may be old
+	condition bool // of a write: expect
+	expect    standing
+	write     string // empty: the register is emptied
+	outcome   outcome
+	value     string // that was read
+	seq       uint64 // of what was read or written
+	began     time.Time
+	ended     time.Time
 }
 
 type outcome byte
@@ -71,21 +81,25 @@ func (r *registers) init(w *world) {
 		r.keys[i] = i
 	}
 	r.last = registerKeys - 1
-	w.history.asks = append(w.history.asks, &ask{
-		subject: "STREAM.CREATE." + registerStream,
-		body: api.StreamConfig{
-			Name: registerStream, Subjects: []string{"k.>"}, Retention: api.LimitsRetention, Storage: api.FileStorage,
-			Discard: api.DiscardOld, Replicas: min(w.options.Nodes, 3), MaxMsgs: -1, MaxBytes: -1, MaxMsgsPer: int64(1 + w.rand.IntN(3)),
-			MaxMsgSize: -1, MaxConsumers: -1,
-		},
-	})
+	r.config = plainStream(registerStream, "k.>", min(w.options.Nodes, 3))
+	r.config.MaxMsgsPer, r.config.AllowRollup, r.config.AllowDirect = int64(1+w.rand.IntN(3)), true, true
+	r.watcher = newOrdered(w, registerStream, api.DeliverLastPerSubject, func() bool { return false })
+}
+
+func (r *registers) stream() api.StreamConfig { return r.config }
+
+func (r *registers) step(n *node) {
+	r.watcher.follow(n)
+	for range 1 + r.world.rand.IntN(6) {
+		r.use(n)
+	}
 }
 
 // use reads or writes a register by way of n.
 func (r *registers) use(n *node) {
 	slot := r.world.rand.IntN(registerKeys)
 	if r.world.chance(40) {
-		r.read(n, r.keys[slot])
+		r.read(n, r.keys[slot], r.world.chance(30))
 		return
 	}
 	r.mu.Lock()
@@ -96,25 +110,58 @@ func (r *registers) use(n *node) {
 	key := r.keys[slot]
 	r.open[key]++
 	id := len(r.calls)
-	c := &registerCall{key: key, expect: r.known[key], write: "v" + strconv.Itoa(id), began: now()}
+	c := &registerCall{key: key, write: "v" + strconv.Itoa(id), began: now()}
+	if p := r.world.rand.IntN(100); p < 85 {
+		c.condition, c.expect = true, r.known[key]
+	} else if p > 95 {
+		c.write = "" // removed
+	}
 	r.calls = append(r.calls, c)
 	r.mu.Unlock()
-	header := wire.HeaderBlock("Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(c.expect.seq, 10))
-	n.say(fmt.Sprintf("k.%d", key), fmt.Sprintf("_INBOX.%s.reg.%d", n.name, id), header, []byte(c.write))
+	inbox := fmt.Sprintf("_INBOX.%s.reg.%d", n.name, id)
+	if c.write == "" {
+		n.say(apiPrefix+"STREAM.PURGE."+registerStream, inbox, nil, fmt.Appendf(nil, `{"filter":"k.%d"}`, key))
+		return
+	}
+	n.say(fmt.Sprintf("k.%d", key), inbox, r.header(c), []byte(c.write))
 }
 
-func (r *registers) read(n *node, key int) {
+// header is that of a write. Some are deletions and purges of key-value stores, which are
+// messages, too.
+func (r *registers) header(c *registerCall) []byte {
+	var header []string
+	if c.condition {
+		header = append(header, "Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(c.expect.seq, 10))
+	}
+	switch r.world.rand.IntN(10) {
+	case 0:
+		header = append(header, "KV-Operation", "DEL")
+	case 1:
+		header = append(header, "KV-Operation", "PURGE", "Nats-Rollup", "sub")
+	}
+	return wire.HeaderBlock(header...)
+}
+
+// read asks for what a register holds, directly if what is old will do.
+func (r *registers) read(n *node, key int, direct bool) {
 	r.mu.Lock()
 	id := len(r.calls)
-	c := &registerCall{key: key, read: true, began: now()}
-	r.calls, r.reader[key] = append(r.calls, c), c
+	c := &registerCall{key: key, read: true, direct: direct, began: now()}
+	r.calls = append(r.calls, c)
+	if !direct {
+		r.reader[key] = c
+	}
 	r.mu.Unlock()
+	if direct {
+		n.say(fmt.Sprintf("%sDIRECT.GET.%s.k.%d", apiPrefix, registerStream, key), fmt.Sprintf("_INBOX.%s.reg.%d", n.name, id), nil, nil)
+		return
+	}
 	body := fmt.Appendf(nil, `{"last_by_subj":"k.%d"}`, key)
 	n.say(apiPrefix+"STREAM.MSG.GET."+registerStream, fmt.Sprintf("_INBOX.%s.reg.%d", n.name, id), nil, body)
 }
 
-// answered takes the answer to a call.
-func (r *registers) answered(id string, body []byte) {
+// heard takes the answer to a call.
+func (r *registers) heard(_ *life, id string, m *router.Msg) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	i, err := strconv.Atoi(id)
@@ -122,6 +169,10 @@ func (r *registers) answered(id string, body []byte) {
 		return
 	}
 	c := r.calls[i]
+	if c.direct {
+		r.readDirectly(c, m)
+		return
+	}
 	var a struct {
 		Error   *apierr.Error `json:"error"`
 		Seq     uint64        `json:"seq"`
@@ -130,20 +181,21 @@ func (r *registers) answered(id string, body []byte) {
 			Data []byte `json:"data"`
 		} `json:"message"`
 	}
-	if err := json.Unmarshal(body, &a); err != nil {
-		r.world.fail("register: answer %q: %v", body, err)
+	if err := json.Unmarshal(m.Payload, &a); err != nil {
+		r.world.fail("register: answer %q: %v", m.Payload, err)
 		return
 	}
 	switch {
 	case a.Error == nil && c.read:
-		c.outcome, c.value = done, string(a.Message.Data)
-		r.known[c.key] = standing{a.Message.Seq, c.value}
+		c.outcome, c.value, c.seq = done, string(a.Message.Data), a.Message.Seq
+		r.known[c.key] = standing{c.seq, c.value}
 	case a.Error == nil:
-		c.outcome = done
+		c.outcome, c.seq = done, a.Seq
 		r.known[c.key] = standing{a.Seq, c.write}
 	case c.read && a.Error.ErrCode == apierr.JSNoMessageFoundErr.ErrCode:
 		c.outcome = done
-	case !c.read && a.Error.ErrCode == wrongLastSequence:
+		r.known[c.key] = standing{}
+	case c.condition && a.Error.ErrCode == wrongLastSequence:
 		c.outcome = refused
 	default:
 		r.world.logf("register: %v", a.Error)
@@ -155,23 +207,45 @@ func (r *registers) answered(id string, body []byte) {
 	}
 }
 
+// readDirectly takes the answer to a direct get, which may be old. The caller holds mu.
+func (r *registers) readDirectly(c *registerCall, m *router.Msg) {
+	if _, _, ok := wire.Status(m.Header); ok {
+		return // nothing there, or nobody answers
+	}
+	seq, _ := wire.GetHeader(m.Header, "Nats-Sequence")
+	n, err := strconv.ParseUint(string(seq), 10, 64)
+	if err != nil {
+		r.world.fail("direct get of register %d: %q", c.key, m.Header)
+	}
+	c.outcome, c.value, c.seq, c.ended = done, string(m.Payload), n, now()
+}
+
 // wrongLastSequence is the code of the error for a condition that does not hold.
 const wrongLastSequence = 10071
 
-// settled reads every register until it is answered; true: all are.
-func (r *registers) settled(n *node, since time.Time) bool {
-	all := true
+// unsettled reads every register until it is answered.
+func (r *registers) unsettled(n *node) (left string) {
+	if r.ending.IsZero() {
+		r.ending = now()
+	}
 	for _, key := range r.keys {
 		r.mu.Lock()
 		last := r.reader[key]
-		answered := last != nil && last.began.After(since) && last.outcome == done
+		answered := last != nil && last.began.After(r.ending) && last.outcome == done
 		waits := last != nil && last.outcome == unknown && now().Sub(last.began) < time.Second
 		r.mu.Unlock()
-		if all = all && answered; !answered && !waits {
-			r.read(n, key)
+		if !answered {
+			left = fmt.Sprintf("register %d is not read", key)
+		}
+		if !answered && !waits {
+			r.read(n, key, false)
 		}
 	}
-	return all
+	r.watcher.follow(n)
+	if left == "" && r.watcher.behind(n.lastOf(registerStream)) {
+		left = "the watcher has not seen all"
+	}
+	return left
 }
 
 // check judges the whole history.
@@ -187,8 +261,13 @@ func (r *registers) check() {
 		case c.read:
 			continue
 		}
+		if c.direct {
+			continue
+		}
 		ops = append(ops, porcupine.Operation{ClientId: i, Input: c, Output: c, Call: int64(c.began.Sub(r.world.began)), Return: end})
 	}
+	r.consistent()
+	r.watched()
 	model := registerModel.ToModel()
 	for key := range r.last + 1 {
 		part := filterOps(ops, func(c *registerCall) bool { return c.key == key })
@@ -201,6 +280,49 @@ func (r *registers) check() {
 			}
 		}
 	}
+}
+
+// consistent looks for two values at one sequence, whoever read or wrote them, and for
+// values that were read before anybody wrote them. The caller holds mu.
+func (r *registers) consistent() {
+	at, by := map[uint64]string{}, map[string]*registerCall{}
+	for _, c := range r.calls {
+		if !c.read && c.write != "" {
+			by[c.write] = c
+		}
+	}
+	for _, c := range r.calls {
+		value := c.write
+		if c.read {
+			value = c.value
+		}
+		if c.outcome != done || c.seq == 0 {
+			continue
+		}
+		if other, ok := at[c.seq]; ok && other != value {
+			r.world.fail("register %d: %q at %d, which was %q", c.key, value, c.seq, other)
+		}
+		at[c.seq] = value
+		if w := by[value]; w == nil || w.key != c.key || w.outcome == refused || w.began.After(c.ended) {
+			r.world.fail("register %d: %q at %d, which was written by %+v", c.key, value, c.seq, w)
+		}
+	}
+}
+
+// watched compares what the watcher saw with what replicas hold: at least the last value
+// of each register. The caller holds mu.
+func (r *registers) watched() {
+	r.world.eachReplica(registerStream, func(n *node, s *jetstream.Stream) {
+		list, ok := r.world.messages(n, s)
+		if !ok {
+			return
+		}
+		last := map[string]uint64{}
+		for _, m := range list {
+			last[m.Subject] = m.Seq
+		}
+		r.watcher.check(n, list, func(m *msg.Message) bool { return last[m.Subject] == m.Seq })
+	})
 }
 
 func filterOps(ops []porcupine.Operation, keep func(*registerCall) bool) (list []porcupine.Operation) {
@@ -217,12 +339,14 @@ var registerModel = porcupine.NondeterministicModel{
 	Init: func() []any { return []any{""} },
 	Step: func(state, input, _ any) []any {
 		c := input.(*registerCall)
-		holds := state.(string) == c.expect.value
+		holds := !c.condition || state.(string) == c.expect.value
 		switch {
 		case c.read && state.(string) == c.value, c.outcome == refused && !holds:
 			return []any{state}
 		case c.read, c.outcome == refused:
 			return nil
+		case c.outcome == done && c.write == "": // what was written since the purge was asked for stays
+			return []any{state, ""}
 		case c.outcome == done && holds:
 			return []any{c.write}
 		case c.outcome == done:

@@ -3,7 +3,6 @@ package sim
 import (
 	"weir/internal/api"
 	"weir/internal/jetstream"
-	"weir/internal/msg"
 	"weir/internal/subject"
 )
 
@@ -36,7 +35,7 @@ func (c *checker) contents(n *node, s *jetstream.Stream) {
 	if !ok {
 		return
 	}
-	for _, p := range h.published {
+	for _, p := range h.publisher.list {
 		at, stays := ids[p.id]
 		switch {
 		case p.seq != 0 && stays && at != p.seq:
@@ -54,21 +53,9 @@ func (c *checker) contents(n *node, s *jetstream.Stream) {
 // stored is where a replica holds which message; ok is false when it is known to be
 // damaged.
 func (c *checker) stored(n *node, s *jetstream.Stream) (ids map[string]uint64, ok bool) {
+	list, ok := c.world.messages(n, s)
 	ids = map[string]uint64{}
-	r := s.Store().Reader()
-	var m msg.Message
-	for from := uint64(1); ; from = m.Seq + 1 {
-		ok, err := r.Next(from, subject.NewFilter(), &m, nil)
-		if c.world.isDamaged(n, err) {
-			return nil, false // it was noticed, and is not served
-		}
-		if err != nil {
-			c.world.fail("%s: read from %d: %v", n.name, from, err)
-			return nil, false
-		}
-		if !ok {
-			return ids, true
-		}
+	for _, m := range list {
 		id := string(m.Data)
 		if before, twice := ids[id]; twice {
 			c.world.fail("%s: message %s is stored at %d and %d", n.name, id, before, m.Seq)
@@ -76,6 +63,7 @@ func (c *checker) stored(n *node, s *jetstream.Stream) (ids map[string]uint64, o
 		ids[id] = m.Seq
 		c.world.history.at(m.Seq, id)
 	}
+	return ids, ok
 }
 
 // wants tells whether a consumer filters a message that it was made before, if that
@@ -117,7 +105,7 @@ func (h *history) mayStay(p *publication) bool {
 func (c *checker) consumed(cl *client) {
 	h := &c.world.history
 	missing := 0
-	for _, p := range h.published {
+	for _, p := range h.publisher.list {
 		excused := c.world.options.Faults && (cl.givenUp[p.seq] || cl.hasSaid(p.seq) || cl.config.AckPolicy == api.AckNone)
 		if p.seq != 0 && h.wants(cl, p) && cl.seen[p.seq] == 0 && !excused {
 			missing++
@@ -130,9 +118,7 @@ func (c *checker) consumed(cl *client) {
 
 // streamConfig is that of the stream of a run.
 func (w *world) streamConfig() api.StreamConfig {
-	return api.StreamConfig{
-		Name: streamName, Subjects: []string{"s.>"}, Retention: w.retention, Storage: api.FileStorage,
-		Discard: api.DiscardOld, Replicas: w.replicas, MaxMsgs: -1, MaxBytes: -1, MaxMsgsPer: -1, MaxMsgSize: -1,
-		MaxConsumers: -1,
-	}
+	cfg := plainStream(streamName, "s.>", w.replicas)
+	cfg.Retention, cfg.Storage = w.retention, w.storage
+	return cfg
 }

@@ -102,20 +102,18 @@ func (w *world) step() {
 	}
 	c := h.clients[w.rand.IntN(len(h.clients))]
 	switch p := w.rand.IntN(100); {
-	case p < 6:
-		for range 1 + w.rand.IntN(6) {
-			w.registers.use(n)
-		}
+	case p < 14:
+		w.sides[w.sideNames[w.rand.IntN(len(w.sideNames))]].step(n)
 	case p < 48:
 		for range 1 + w.rand.IntN(8) {
-			h.publish(n)
+			h.publisher.publish(n)
 		}
 	case p < 65:
 		h.pull(n, c, 1+w.rand.IntN(20), w.between(200*time.Millisecond, 3*time.Second))
 	case p < 90:
 		h.handle(n, c, false)
 	case p < 94:
-		h.retry(n)
+		h.publisher.retry(n)
 		h.retryAcks(n)
 	case p < 96 && w.scales:
 		h.scale()
@@ -136,8 +134,8 @@ func (w *world) stepDown(n *node) {
 			_ = n.life.js.TransferMeta(nodes[w.rand.IntN(len(nodes))].ID) // it may lead no more
 		}
 	case p == 1 && s != nil:
-		if k := n.life.streamNamed(registerStream); k != nil && w.chance(30) {
-			s = k
+		if other := n.life.streamNamed(w.streams[w.rand.IntN(len(w.streams))]); other != nil {
+			s = other
 		}
 		if voters, _ := s.Members(); len(voters) > 1 {
 			_ = s.Group().TransferLeader(voters[w.rand.IntN(len(voters))].ID)
@@ -166,9 +164,13 @@ func (w *world) heal() bool {
 // which must not take long.
 func (w *world) becomeLive() {
 	began := now()
-	live := func() bool { return w.settle() && w.registers.settled(w.someNode(), began) }
+	left := ""
+	live := func() bool {
+		left = w.settle()
+		return left == ""
+	}
 	if !w.eventually(aliveTime, live) {
-		w.fail("not live within %v: %s", aliveTime, w.unsettled())
+		w.fail("not live within %v: %s", aliveTime, left)
 		w.describe()
 	}
 	w.logf("live after %v", now().Sub(began))
@@ -185,15 +187,18 @@ func (w *world) becomeLive() {
 	}
 	w.checks.look()
 	w.checks.finally()
-	w.registers.check()
+	for _, name := range w.sideNames {
+		w.sides[name].check()
+	}
 }
 
-// settle does what clients have left to do; true: nothing is left.
-func (w *world) settle() bool {
+// settle does what clients have left to do, and says what that is.
+func (w *world) settle() string {
+	w.relieve()
 	n := w.someNode()
 	h := &w.history
 	h.askNext(n, len(h.asks))
-	h.retry(n)
+	h.publisher.retry(n)
 	h.retryAcks(n)
 	w.pullAll()
 	sleep(200 * time.Millisecond)
@@ -201,7 +206,10 @@ func (w *world) settle() bool {
 		h.handle(n, c, true)
 	}
 	sleep(100 * time.Millisecond)
-	return w.unsettled() == ""
+	if left := w.unsettled(); left != "" {
+		return left
+	}
+	return w.sidesUnsettled()
 }
 
 // briefGone tells whether the consumers that nobody uses any more are gone.

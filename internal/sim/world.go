@@ -36,10 +36,15 @@ type world struct {
 	wiped       bool  // a node lost its disk
 	damaged     *node // whose disk has a bit flipped
 	retention   api.Retention
+	storage     api.Storage
 	scales      bool // its number of replicas changes
 
 	history   history
 	registers registers
+	sides     map[string]side
+	sideNames []string // in the order in which they were drawn
+	streams   []string // the names of all
+	holdings  []*holding
 	checks    checker
 
 	failMu sync.Mutex
@@ -55,9 +60,14 @@ func newWorld(o Options) *world {
 	w.retention = []api.Retention{api.LimitsRetention, api.LimitsRetention, api.InterestRetention, api.WorkQueueRetention}[w.rand.IntN(4)]
 	w.scales = o.Faults && w.chance(30)
 	w.wiped = w.scales // a replica alone must not be wiped
+	w.storage = api.FileStorage
+	if !w.scales && w.chance(12) {
+		w.storage, w.wiped = api.MemoryStorage, true
+	}
 	for i := range o.Nodes {
 		w.nodes = append(w.nodes, &node{world: w, index: i, name: fmt.Sprintf("n%d", i+1), disk: newDisk(w.newRand())})
 	}
+	w.streams = []string{streamName}
 	w.history.init(w)
 	w.checks.init(w)
 	return w
