@@ -145,6 +145,12 @@ func (c *ConsumerConfig) Filters() []string {
 	return c.FilterSubjects
 }
 
+// Pins tells whether one client of a priority group is to be pinned. Of several groups
+// only the first counts, as the API knows of one.
+func (c *ConsumerConfig) Pins(group string) bool {
+	return c.PriorityPolicy == PriorityPinned && len(c.PriorityGroups) > 0 && c.PriorityGroups[0] == group
+}
+
 // StreamState is what a stream holds (stream_state in the schemas).
 type StreamState struct {
 	Msgs        uint64            `json:"messages"`

@@ -55,6 +55,13 @@ type state struct {
 	Runner        base.ReplicaID // 0 is none
 	Epoch         uint64
 	Ticket        uint64 // number of the last delta applied in Epoch
+	Pin           *Pin   // nil: nobody is pinned
+}
+
+// Pin says which client of a priority group gets the messages (ADR-42).
+type Pin struct {
+	Group, ID string
+	Since     int64 // unix ns
 }
 
 // New makes a consumer that starts with the message start. cfg has passed Check; spans is the stream's.
@@ -95,6 +102,9 @@ func (c *Consumer) setConfig(cfg api.ConsumerConfig) {
 // Update replaces the configuration. New filters may match what was skipped.
 func (c *Consumer) Update(cfg api.ConsumerConfig) {
 	c.setConfig(cfg)
+	if c.Pin != nil && !cfg.Pins(c.Pin.Group) {
+		c.Pin = nil
+	}
 	c.Skipped = 0
 	c.headerDirty = true
 }
@@ -261,6 +271,13 @@ func (a *opApplier) exceeded(seq uint64) {
 	lowest := first.Seq == seq
 	if a.drop(seq) && lowest {
 		a.raiseFloor()
+	}
+}
+
+func (a *opApplier) pin(time int64, group, id string) {
+	a.Pin = nil
+	if id != "" && a.Config.Pins(group) {
+		a.Pin = &Pin{group, id, time}
 	}
 }
 

@@ -3,6 +3,7 @@ package consumer
 import (
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -255,6 +256,49 @@ func TestDefaultThreshold(t *testing.T) {
 	}
 }
 
+// TestPin has a pin survive a reload and a new runner, and end when it is taken away or
+// when its group is not one to pin in any more.
+func TestPin(t *testing.T) {
+	cfg := api.ConsumerConfig{Name: "c", AckPolicy: api.AckExplicit, PriorityPolicy: api.PriorityPinned, PriorityGroups: []string{"g"}}
+	store := keys{}
+	c := New(9, cfg, 1, 1, NewSpans())
+	if err := c.SaveConfig(store); err != nil {
+		t.Fatal(err)
+	}
+	apply := func(group, id string, want *Pin) {
+		t.Helper()
+		c.SetRunner(3)
+		var ops Ops
+		ops.Pin(7, group, id)
+		if v, err := c.Apply(8, c.Epoch, 1, ops.Bytes(), func(uint64) {}); v != Applied || err != nil {
+			t.Fatal(v, err)
+		}
+		c.SetRunner(4)
+		c = reload(t, c, store)
+		if !reflect.DeepEqual(c.Pin, want) {
+			t.Errorf("%q in %q: pinned %+v, want %+v", id, group, c.Pin, want)
+		}
+	}
+	apply("g", "x", &Pin{"g", "x", 7})
+	apply("g", "y", &Pin{"g", "y", 7})
+	apply("g", "", nil)
+	apply("other", "x", nil)
+	apply("g", "z", &Pin{"g", "z", 7})
+	c.Reset(5)
+	c.Update(cfg)
+	if c.Pin == nil {
+		t.Error("a pin is lost with the position or an update of something else")
+	}
+	cfg.PriorityGroups = []string{"other"}
+	c.Update(cfg)
+	if err := c.SaveConfig(store); err != nil {
+		t.Fatal(err)
+	}
+	if c = reload(t, c, store); c.Pin != nil {
+		t.Errorf("pinned %+v in a group that is no more", c.Pin)
+	}
+}
+
 func TestOpsRoundTrip(t *testing.T) {
 	for _, seqs := range [][]uint64{{1}, {1, 2, 3}, {5, 6, 9, 10, 11, 1 << 40}, {9, 3, 4, 1}, {1<<63 + 5, 2}} {
 		var ops Ops
@@ -283,6 +327,7 @@ func FuzzOps(f *testing.F) {
 	ops.Touch(2, 7)
 	ops.Skip(20)
 	ops.Exceeded(2)
+	ops.Pin(9, "g", "x")
 	f.Add(ops.Bytes())
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if CheckOps(data) != nil {
@@ -304,6 +349,8 @@ func FuzzOps(f *testing.F) {
 func FuzzState(f *testing.F) {
 	s := state{Delivered: Pair{1, 2}}
 	f.Add(s.append([]byte{stateFormat}), appendChunk(nil, 64, []Pending{{65, 1, 2, 3}}))
+	s.Pin = &Pin{"g", "x", 3}
+	f.Add(s.encode(), appendChunk(nil, 64, []Pending{{65, 1, 2, 3}}))
 	f.Fuzz(func(t *testing.T, value, chunk []byte) {
 		decodeState(value)
 		if c, err := decodeChunk(64, chunk); err == nil && len(c.entries) == 0 {

@@ -18,6 +18,7 @@ const (
 	opTouch     = 6 // sequence, time
 	opSkip      = 7 // sequence
 	opExceeded  = 8 // sequences
+	opPin       = 9 // time, group, pin
 )
 
 // maxRun bounds the sequences of one operation, so that a damaged one can not keep a replica busy. Longer lists take more
@@ -113,6 +114,19 @@ func (o *Ops) Exceeded(seqs ...uint64) {
 	o.appendSeqs(seqs)
 }
 
+// Pin notes that since a time (unix ns) the client with a pin is the one of a priority group that gets messages; an empty
+// pin: nobody is.
+func (o *Ops) Pin(time int64, group, id string) {
+	o.begin(opPin)
+	o.buf = binary.AppendVarint(o.buf, time)
+	o.buf = appendString(o.buf, group)
+	o.buf = appendString(o.buf, id)
+}
+
+func appendString(dst []byte, s string) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}
+
 // appendSeqs writes runs of neighbouring sequences: their number, then per run the distance from the sequence expected
 // after the run before (signed) and its length.
 func (o *Ops) appendSeqs(seqs []uint64) {
@@ -148,6 +162,7 @@ type opVisitor interface {
 	touch(seq uint64, time int64)
 	skip(seq uint64)
 	exceeded(seq uint64)
+	pin(time int64, group, id string)
 }
 
 // decodeOps calls v for each operation in buf. It checks nothing ahead: use CheckOps before.
@@ -185,6 +200,11 @@ func decodeOps(buf []byte, v opVisitor) error {
 		case opSkip:
 			if seq := r.Uvarint(); !r.Bad {
 				v.skip(seq)
+			}
+		case opPin:
+			time, group, id := r.Varint(), r.Block(), r.Block()
+			if !r.Bad {
+				v.pin(time, string(group), string(id))
 			}
 		default:
 			return fmt.Errorf("%w: unknown operation %d", errOps, op)
@@ -241,3 +261,4 @@ func (nopVisitor) ackAll(uint64)                           {}
 func (nopVisitor) touch(uint64, int64)                     {}
 func (nopVisitor) skip(uint64)                             {}
 func (nopVisitor) exceeded(uint64)                         {}
+func (nopVisitor) pin(int64, string, string)               {}

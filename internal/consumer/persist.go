@@ -32,7 +32,8 @@ const (
 
 const (
 	configFormat = 1
-	stateFormat  = 1
+	stateFormat  = 1 // ends before the pin
+	pinnedFormat = 2 // has one
 )
 
 type definition struct {
@@ -67,7 +68,7 @@ func (c *Consumer) Flush(keys Keys) error {
 		return err
 	}
 	c.headerDirty = false
-	return keys.Set(c.key(keyState), c.state.append([]byte{stateFormat}))
+	return keys.Set(c.key(keyState), c.state.encode())
 }
 
 // Erase removes every key of the consumer.
@@ -87,18 +88,31 @@ func (c *Consumer) Erase(keys Keys) error {
 	return keys.Unset(c.key(keyConfig))
 }
 
+func (s *state) encode() []byte {
+	if s.Pin == nil {
+		return s.append([]byte{stateFormat})
+	}
+	return s.append([]byte{pinnedFormat})
+}
+
 func (s *state) append(dst []byte) []byte {
 	for _, v := range []uint64{s.Delivered.Consumer, s.Delivered.Stream, s.AckFloor.Consumer, s.AckFloor.Stream,
 		s.Skipped, uint64(s.Runner), s.Epoch, s.Ticket} {
 		dst = binary.AppendUvarint(dst, v)
 	}
 	dst = binary.AppendVarint(dst, s.LastDelivered)
-	return binary.AppendVarint(dst, s.LastAcked)
+	dst = binary.AppendVarint(dst, s.LastAcked)
+	if p := s.Pin; p != nil {
+		dst = appendString(appendString(dst, p.Group), p.ID)
+		dst = binary.AppendVarint(dst, p.Since)
+	}
+	return dst
 }
 
 func decodeState(value []byte) (s state, ok bool) {
 	r := base.Decoder{Rest: value}
-	if r.Byte() != stateFormat {
+	format := r.Byte()
+	if format != stateFormat && format != pinnedFormat {
 		return s, false
 	}
 	s.Delivered = Pair{r.Uvarint(), r.Uvarint()}
@@ -107,6 +121,9 @@ func decodeState(value []byte) (s state, ok bool) {
 	s.Runner = base.ReplicaID(r.Uvarint())
 	s.Epoch, s.Ticket = r.Uvarint(), r.Uvarint()
 	s.LastDelivered, s.LastAcked = r.Varint(), r.Varint()
+	if format == pinnedFormat {
+		s.Pin = &Pin{string(r.Block()), string(r.Block()), r.Varint()}
+	}
 	return s, r.Done()
 }
 

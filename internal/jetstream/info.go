@@ -13,7 +13,6 @@ import (
 	"weir/internal/meta"
 	"weir/internal/msg"
 	"weir/internal/rafthost"
-	"weir/internal/runner"
 	"weir/internal/subject"
 )
 
@@ -124,12 +123,10 @@ func (s *Stream) ConsumerInfo(name string) *api.ConsumerInfo {
 	if id == 0 {
 		return nil
 	}
-	var pinned runner.Pinned
 	if r := s.runner(id); r != nil {
 		st := r.Status()
-		info.NumWaiting, info.PushBound, pinned = st.Waiting, st.PushBound, st.Pinned
+		info.NumWaiting, info.PushBound = st.Waiting, st.PushBound
 	}
-	info.PriorityGroups = priorityGroups(info.Config, pinned)
 	if n, err := s.pendingFrom(filter, bound, next); err == nil {
 		info.NumPending = n
 	}
@@ -139,13 +136,13 @@ func (s *Stream) ConsumerInfo(name string) *api.ConsumerInfo {
 
 // priorityGroups shows the group of a consumer; of several only the first, as
 // the API knows of one.
-func priorityGroups(cfg *api.ConsumerConfig, pinned runner.Pinned) []api.PriorityGroupState {
-	if len(cfg.PriorityGroups) == 0 {
+func priorityGroups(c *consumer.Consumer) []api.PriorityGroupState {
+	if len(c.Config.PriorityGroups) == 0 {
 		return nil
 	}
-	state := api.PriorityGroupState{Group: cfg.PriorityGroups[0]}
-	if pinned.Group == state.Group {
-		state.PinnedClientID, state.PinnedTS = pinned.ID, pinned.Since.UTC()
+	state := api.PriorityGroupState{Group: c.Config.PriorityGroups[0]}
+	if p := c.Pin; p != nil {
+		state.PinnedClientID, state.PinnedTS = p.ID, timeOf(p.Since)
 	}
 	return []api.PriorityGroupState{state}
 }
@@ -203,6 +200,7 @@ func (s *Stream) fillConsumer(info *api.ConsumerInfo, c *consumer.Consumer, now 
 	info.Config, info.Created = &cfg, c.Created
 	info.Delivered = api.SequenceInfo{Consumer: c.Delivered.Consumer, Stream: c.Delivered.Stream, Last: optionalTime(c.LastDelivered)}
 	info.AckFloor = api.SequenceInfo{Consumer: c.AckFloor.Consumer, Stream: c.AckFloor.Stream, Last: optionalTime(c.LastAcked)}
+	info.PriorityGroups = priorityGroups(c)
 	info.NumAckPending, info.NumRedelivered = c.NumAckPending(), c.NumRedelivered()
 	if c.Paused(now) {
 		info.Paused, info.PauseRemaining = true, c.Config.PauseUntil.Sub(now)

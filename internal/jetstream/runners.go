@@ -1,6 +1,8 @@
 package jetstream
 
 import (
+	"time"
+
 	"github.com/nats-io/nuid"
 
 	"weir/internal/consumer"
@@ -113,6 +115,9 @@ func runnerState(c *consumer.Consumer) runner.State {
 	st := runner.State{
 		Delivered: runner.SeqPair(c.Delivered), AckFloor: runner.SeqPair(c.AckFloor),
 		Ticket: c.Ticket, LastPerSubject: c.LastPerSubject,
+	}
+	if p := c.Pin; p != nil {
+		st.Pin = runner.Pin{ID: p.ID, Since: time.Unix(0, p.Since)}
 	}
 	c.AscendPending(0, func(p consumer.Pending) bool {
 		st.Pending = append(st.Pending, runner.PendingMsg{Stream: p.Seq, Consumer: p.ConsumerSeq, Deliveries: uint64(p.Deliveries), Time: p.Time})

@@ -174,6 +174,9 @@ func (w *world) appoint() *Runner {
 	c := w.state
 	c.SetRunner(1)
 	st := State{Delivered: SeqPair(c.Delivered), AckFloor: SeqPair(c.AckFloor), Ticket: c.Ticket, LastPerSubject: c.LastPerSubject}
+	if p := c.Pin; p != nil {
+		st.Pin = Pin{p.ID, time.Unix(0, p.Since)}
+	}
 	c.AscendPending(0, func(p consumer.Pending) bool {
 		st.Pending = append(st.Pending, PendingMsg{Stream: p.Seq, Consumer: p.ConsumerSeq, Deliveries: uint64(p.Deliveries), Time: p.Time})
 		return true

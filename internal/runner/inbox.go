@@ -190,20 +190,21 @@ func (r *Runner) HandOver(to *Runner) {
 				r.giveBack(a.pull)
 			}
 		}
-		pulls := r.requests.list
+		pulls, pin := r.requests.list, r.pin
 		r.done = true
-		to.post(func(r *Runner) { r.takeOver(pulls, acks) })
+		to.post(func(r *Runner) { r.takeOver(pulls, acks, pin) })
 	})
 }
 
 // takeOver goes on with what the runner before had not finished.
-func (r *Runner) takeOver(pulls []*request, acks []*Ack) {
+func (r *Runner) takeOver(pulls []*request, acks []*Ack, pin pinState) {
 	for _, a := range acks {
 		r.handleAck(a, r.now)
 	}
 	if r.push {
 		return
 	}
+	r.inheritPin(pin)
 	for _, w := range pulls {
 		w.seenTurn = 0
 		r.requests.add(w)

@@ -5,17 +5,12 @@ import (
 	"time"
 
 	"weir/internal/api"
+	"weir/internal/consumer"
 )
 
-// Pinned is who is pinned in a consumer's priority group; the zero value is
-// nobody.
-type Pinned struct {
-	Group, ID string
-	Since     time.Time
-}
-
 // pinState is the pinned client of a consumer with the policy pinned_client: the
-// only one that gets messages. It is not replicated: the next runner pins again.
+// only one that gets messages. Who that is, is replicated, so that it stays so under
+// the next runner; when it was last seen is not.
 type pinState struct {
 	id    string // empty: nobody is pinned
 	since time.Time
@@ -34,13 +29,6 @@ func (r *Runner) group() string {
 }
 
 func (r *Runner) pinning() bool { return r.cfg.PriorityPolicy == api.PriorityPinned }
-
-func (r *Runner) pinned() Pinned {
-	if r.pin.id == "" {
-		return Pinned{}
-	}
-	return Pinned{Group: r.group(), ID: r.pin.id, Since: r.pin.since}
-}
 
 // refusal is why a pull is turned down as a bad request, in the words of the
 // established server.
@@ -122,7 +110,7 @@ func (r *Runner) holdsPin(w *request, now time.Time) bool {
 		if len(r.redeliver) == 0 && (r.pendingCount() == 0 || r.ackRoom() == 0) {
 			return false
 		}
-		r.pin = pinState{id: r.env.NewPin(), since: now, seen: now}
+		r.setPin(pinState{id: r.env.NewPin(), since: now, seen: now})
 		w.id = r.pin.id
 		r.env.Advise(r.id, Event{Kind: EventPinned, Group: r.group(), PinID: r.pin.id})
 	}
@@ -133,8 +121,33 @@ func (r *Runner) holdsPin(w *request, now time.Time) bool {
 // unpin takes the pin away. The waiting requests of its holder end when they
 // would be served.
 func (r *Runner) unpin(reason string) {
-	r.pin = pinState{}
+	if r.pin.id != "" {
+		r.setPin(pinState{})
+	}
 	r.env.Advise(r.id, Event{Kind: EventUnpinned, Group: r.group(), Reason: reason})
+}
+
+// setPin changes who is pinned, in the replicated state, too.
+func (r *Runner) setPin(p pinState) {
+	r.pin = p
+	r.lazyAt = r.now // does not wait as a position may
+	since := int64(0)
+	if p.id != "" {
+		since = p.since.UnixNano()
+	}
+	r.record(func(o *consumer.Ops) { o.Pin(since, r.group(), p.id) })
+}
+
+// inheritPin goes on with the pin of the runner before on this node, who may not have
+// had it committed.
+func (r *Runner) inheritPin(p pinState) {
+	switch {
+	case !r.pinning():
+	case p.id == r.pin.id:
+		r.pin.seen = p.seen
+	default:
+		r.setPin(p)
+	}
 }
 
 func (p *pinState) expiresAt(r *Runner) time.Time {
@@ -148,9 +161,14 @@ func (p *pinState) expiresAt(r *Runner) time.Time {
 	return p.seen.Add(ttl)
 }
 
-// checkPin takes the pin from a client that was silent for too long.
+// checkPin takes the pin from a client that was silent for too long. It may be
+// talking to another runner while this one is out of touch.
 func (r *Runner) checkPin(now time.Time) {
-	if at := r.pin.expiresAt(r); !at.IsZero() && !now.Before(at) {
+	switch at := r.pin.expiresAt(r); {
+	case at.IsZero() || now.Before(at):
+	case r.env.Live():
 		r.unpin("timeout")
+	default:
+		r.pin.seen = now
 	}
 }

@@ -70,7 +70,7 @@ func TestPinned(t *testing.T) {
 		w.after(900 * time.Millisecond)
 		w.pull("a", `{"batch":2,"group":"A","id":"pin1"}`)
 		w.want("900 a s 1.2.2.T.3 NATS/1.0|Nats-Pin-Id: pin1||2", "900 a s 1.3.3.T.2 NATS/1.0|Nats-Pin-Id: pin1||3")
-		if p := w.run.Status().Pinned; p.ID != "pin1" || p.Group != "A" {
+		if p := w.state.Pin; p == nil || p.ID != "pin1" || p.Group != "A" || p.Since != w.start.UnixNano() {
 			t.Errorf("pinned %+v", p)
 		}
 		w.after(time.Second)
@@ -79,6 +79,71 @@ func TestPinned(t *testing.T) {
 		w.pull("b", `{"batch":1,"group":"A","id":"pin2"}`)
 		w.want("1900 b  NATS/1.0 423 Nats-Wrong-Pin-Id|Nats-Pending-Messages: 1|Nats-Pending-Bytes: 0|")
 		if got := fmt.Sprint(w.events()); got != "[{5 0 0 0 0  A pin1} {6 0 0 0 0 timeout A } {5 0 0 0 0  A pin2} {6 0 0 0 0 admin A }]" {
+			t.Errorf("advisories %s", got)
+		}
+	})
+}
+
+// TestPinOutlivesRunner has the pinned client go on with its pin under the next
+// runner, on another node and on the same one, for as long as it is heard of.
+func TestPinOutlivesRunner(t *testing.T) {
+	bubble(t, prioritized(api.PriorityPinned), func(w *world) {
+		w.publish("s", "1", "2", "3", "4", "5")
+		w.pull("a", `{"batch":1,"group":"A"}`)
+		w.want("0 a s 1.1.1.T.4 NATS/1.0|Nats-Pin-Id: pin1||1")
+		w.after(500 * time.Millisecond)
+		w.takeOver()
+		w.pull("b", `{"batch":1,"group":"A"}`)
+		w.pull("c", `{"batch":1,"group":"A","id":"other"}`)
+		w.want("500 c  NATS/1.0 423 Nats-Pin-Id mismatch|")
+		w.after(900 * time.Millisecond)
+		w.pull("a", `{"batch":1,"group":"A","id":"pin1"}`)
+		w.want("1400 a s 1.2.2.T.3 NATS/1.0|Nats-Pin-Id: pin1||2")
+		w.handOver()
+		w.pull("a", `{"batch":1,"group":"A","id":"pin1"}`)
+		w.want("1400 a s 1.3.3.T.2 NATS/1.0|Nats-Pin-Id: pin1||3")
+		w.takeOver()
+		w.pull("b", `{"batch":2,"group":"A"}`)
+		w.after(time.Second)
+		w.want("2400 b s 1.4.4.T.1 NATS/1.0|Nats-Pin-Id: pin2||4", "2400 b s 1.5.5.T.0 NATS/1.0|Nats-Pin-Id: pin2||5")
+		w.run.Unpin("A")
+		w.settle()
+		if w.state.Pin != nil {
+			t.Errorf("pinned %+v", w.state.Pin)
+		}
+		if got := fmt.Sprint(w.events()); got != "[{5 0 0 0 0  A pin1} {6 0 0 0 0 timeout A } {5 0 0 0 0  A pin2} {6 0 0 0 0 admin A }]" {
+			t.Errorf("advisories %s", got)
+		}
+	})
+}
+
+// TestPinIsHandedOver has a pin that is not committed yet survive a new epoch on the
+// same node.
+func TestPinIsHandedOver(t *testing.T) {
+	bubble(t, prioritized(api.PriorityPinned), func(w *world) {
+		w.publish("s", "1", "2", "3")
+		w.set(func() { w.stalled = true })
+		w.pull("a", `{"batch":2,"group":"A"}`)
+		w.want("0 a s 1.1.1.T.2 NATS/1.0|Nats-Pin-Id: pin1||1", "0 a s 1.2.2.T.1 NATS/1.0|Nats-Pin-Id: pin1||2")
+		w.set(func() { w.stalled = false })
+		w.handOver()
+		w.pull("a", `{"batch":1,"group":"A","id":"pin1"}`)
+		w.want("0 a s 1.1.1.T.2 NATS/1.0|Nats-Pin-Id: pin1||1")
+		if p := w.state.Pin; p == nil || p.ID != "pin1" {
+			t.Errorf("pinned %+v", p)
+		}
+	})
+}
+
+// TestPinWhileOutOfTouch leaves the pin alone while the runner does not hear of its
+// group, as its client may talk to another one.
+func TestPinWhileOutOfTouch(t *testing.T) {
+	bubble(t, prioritized(api.PriorityPinned), func(w *world) {
+		w.publish("s", "1")
+		w.pull("a", `{"batch":1,"group":"A"}`)
+		w.set(func() { w.dead = true })
+		w.after(5 * time.Second)
+		if got := fmt.Sprint(w.events()); got != "[{5 0 0 0 0  A pin1}]" {
 			t.Errorf("advisories %s", got)
 		}
 	})

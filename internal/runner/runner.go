@@ -75,6 +75,13 @@ type State struct {
 	// LastPerSubject bounds a last_per_subject start: up to this sequence, only
 	// messages that are the last of their subject are delivered. 0: no bound.
 	LastPerSubject uint64
+	Pin            Pin
+}
+
+// Pin is who is pinned in a consumer's priority group; the zero value is nobody.
+type Pin struct {
+	ID    string
+	Since time.Time
 }
 
 // SeqPair is a consumer sequence and the stream sequence it stands for.
@@ -155,7 +162,6 @@ type Status struct {
 	AckPending  int
 	Redelivered int // of those, delivered more than once
 	Uncommitted int
-	Pinned      Pinned
 }
 
 // New returns a runner for a consumer as of its replicated state. It does
@@ -171,6 +177,9 @@ func New(env *Env, sched *Scheduler, id Identity, cfg api.ConsumerConfig, st Sta
 	r.active = r.now
 	r.configure(cfg)
 	r.adopt(st.Pending)
+	if st.Pin.ID != "" {
+		r.pin = pinState{id: st.Pin.ID, since: st.Pin.Since, seen: r.now}
+	}
 	st.Pending = nil
 	r.state = st
 	return r
@@ -180,6 +189,7 @@ func (r *Runner) configure(cfg api.ConsumerConfig) {
 	if cfg.DeliverSubject != r.cfg.DeliverSubject {
 		r.pushing = pushState{}
 	}
+	group := r.group()
 	r.cfg = cfg
 	r.filter = subject.NewFilter(cfg.Filters()...)
 	r.push = cfg.DeliverSubject != ""
@@ -191,6 +201,9 @@ func (r *Runner) configure(cfg api.ConsumerConfig) {
 		r.pausedAt = *cfg.PauseUntil
 	}
 	r.watch(cfg.DeliverSubject)
+	if !cfg.Pins(group) {
+		r.pin = pinState{} // as the replicated state does
+	}
 }
 
 // watch makes the scheduler wake the runner when interest in subj changes.
@@ -313,7 +326,7 @@ func (r *Runner) closeNow() {
 func (r *Runner) publishStatus() {
 	s := Status{
 		Waiting: r.requests.len(), PushBound: r.pushing.bound, AckPending: r.pending.len(), Redelivered: r.pending.redelivered,
-		Uncommitted: r.uncommitted, Pinned: r.pinned(),
+		Uncommitted: r.uncommitted,
 	}
 	r.mu.Lock()
 	r.status = s

@@ -240,6 +240,61 @@ func TestRow11_LeadershipChange(t *testing.T) {
 	}
 }
 
+// TestRow11_PinIsKept hands a consumer with a pinned client over: the client goes on with its pin, others
+// wait, every server shows who it is, and advisories tell of it once.
+func TestRow11_PinIsKept(t *testing.T) {
+	r := sharedRows(t)
+	r.stream("R11P", 3)
+	r.consumer("R11P", "c", durable("c", `"priority_policy":"pinned_client","priority_groups":["g"],"priority_timeout":60000000000`))
+	r.publish("R11P.x", 4)
+	pinned, unpinned := r.listen(r.app, "CONSUMER.PINNED.R11P.c"), r.listen(r.app, "CONSUMER.UNPINNED.R11P.c")
+	ask := func(request string) *nats.Msg {
+		t.Helper()
+		inbox := nats.NewInbox()
+		sub, err := r.app.SubscribeSync(inbox)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sub.Unsubscribe()
+		r.settle(r.app)
+		if err := r.app.PublishRequest("$JS.API.CONSUMER.MSG.NEXT.R11P.c", inbox, []byte(request)); err != nil {
+			t.Fatal(err)
+		}
+		m, err := sub.NextMsg(time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	id := ask(`{"group":"g","batch":1,"expires":30000000000}`).Header.Get("Nats-Pin-Id")
+	doc := r.next(pinned)
+	if id == "" || doc["pinned_id"] != id {
+		t.Fatalf("pin %q, advisory %v", id, doc)
+	}
+	for _, preferred := range []string{"n1", "n2", "n3"} {
+		if r.consumerInfo("R11P", "c").Cluster.Leader == preferred {
+			continue
+		}
+		r.must(r.app, "CONSUMER.LEADER.STEPDOWN.R11P.c", `{"placement":{"preferred":"`+preferred+`"}}`)
+		if m := ask(`{"group":"g","batch":1,"expires":500000000}`); m.Header.Get("Status") != "408" {
+			t.Fatalf("another client got %v", m.Header)
+		}
+		if m := ask(`{"group":"g","id":"` + id + `","batch":1,"expires":30000000000}`); m.Header.Get("Nats-Pin-Id") != id {
+			t.Fatalf("the pinned client got %v", m.Header)
+		}
+		state := r.consumerInfo("R11P", "c").PriorityGroups
+		if len(state) != 1 || state[0].PinnedClientID != id || state[0].PinnedTS.IsZero() {
+			t.Errorf("groups %+v", state)
+		}
+	}
+	r.must(r.app, "CONSUMER.UNPIN.R11P.c", `{"group":"g"}`)
+	if doc := r.next(unpinned); doc["reason"] != "admin" {
+		t.Errorf("%v", doc)
+	}
+	r.silent(r.app, pinned)
+	r.silent(r.app, unpinned)
+}
+
 func TestRow12_AckAllReleases(t *testing.T) {
 	r := sharedRows(t)
 	r.stream("R12", 3, func(c *api.StreamConfig) { c.Retention = api.InterestRetention })
