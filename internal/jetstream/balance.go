@@ -12,11 +12,15 @@ import (
 // balancer spreads leaderships and consumers again after a node has come back. Each
 // node looks after what it leads: first the runners of its streams' consumers, then the
 // streams themselves. It moves a few at a time, and nothing for a small difference; when
-// no difference is left that is worth it, it ends until another node comes back.
+// no difference is left that is worth it, it ends until another node comes back. Who
+// becomes a stream's leader soon after that goes on with its runners: the leader
+// before may not have been done with them.
 type balancer struct {
-	mu    sync.Mutex
-	asked time.Time // when it was asked for last; zero: not since it last ended
-	busy  bool
+	mu      sync.Mutex
+	asked   time.Time // when it was asked for last; zero: not since it last ended
+	busy    bool
+	leaders bool      // spread leaderships, too
+	linked  time.Time // when a node last came back
 }
 
 const (
@@ -46,11 +50,35 @@ func (n *Node) balanceSoon() {
 	b := &n.balancer
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.linked, b.leaders = n.cfg.Clock.Now(), true
+	n.askBalanceLocked()
+}
+
+func (n *Node) askBalanceLocked() {
+	b := &n.balancer
 	b.asked = n.cfg.Clock.Now()
 	if !b.busy {
 		b.busy = true
 		n.spawn(n.balance)
 	}
+}
+
+// resumeBalance has the runners of a stream spread that this node leads now, if there
+// was a reason to lately. Leaderships stay: this one may be an operator's wish.
+func (n *Node) resumeBalance() {
+	b := &n.balancer
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.linked.IsZero() && n.cfg.Clock.Now().Sub(b.linked) < balanceTime {
+		n.askBalanceLocked()
+	}
+}
+
+// withLeaders tells whether leaderships are to be spread, too.
+func (b *balancer) withLeaders() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.leaders
 }
 
 // age is how long ago the balancer was asked for last.
@@ -67,7 +95,7 @@ func (b *balancer) end(begun time.Time) bool {
 	if b.asked.After(begun) {
 		return false
 	}
-	b.asked, b.busy = time.Time{}, false
+	b.asked, b.busy, b.leaders = time.Time{}, false, false
 	return true
 }
 
@@ -121,7 +149,10 @@ func (n *Node) balanceStep() (more, waits bool) {
 	for s, fit := range led {
 		more = s.moveRunners(fit, &t) || more
 	}
-	return more || n.moveLeader(led), waits
+	if !more && n.balancer.withLeaders() {
+		more = n.moveLeader(led)
+	}
+	return more, waits
 }
 
 // candidates are the voters that are in sight, stay and have caught up; behind: one

@@ -56,6 +56,57 @@ func TestWorkComesBack(t *testing.T) {
 	}
 }
 
+// A leader that is replaced before it has spread its consumers leaves that to the next
+// one.
+func TestBalanceGoesOnUnderNextLeader(t *testing.T) {
+	c := newTestCluster(t, 3)
+	for i, after := range []time.Duration{time.Hour, 200 * time.Millisecond, 200 * time.Millisecond} {
+		c.balanceAfter = after
+		c.add(fmt.Sprint("n", i))
+	}
+	c.untilHealthy()
+	const consumers = 24
+	c.createStream(streamConfig("S", api.FileStorage, 3), c.all...)
+	var names []string
+	for i := range consumers {
+		names = append(names, fmt.Sprint("C", i))
+		c.createConsumer("S", names[i])
+	}
+	slow, heir, back := c.all[0], c.all[1], c.all[2]
+	lead := func(h *harness) {
+		t.Helper()
+		c.until(h.name+" leads", func() bool {
+			now := c.leader("S")
+			if now == h {
+				return true
+			}
+			if err := now.stream("S").Group().TransferLeader(h.stream("S").replica); err != nil {
+				t.Log(err)
+			}
+			return false
+		})
+	}
+	lead(slow)
+	c.stop(back)
+	c.start(back)
+	c.untilHealthy()
+	c.until("the others have nothing to balance", func() bool { return !heir.node.balancer.isBusy() && !back.node.balancer.isBusy() })
+	if n := back.runs("S", names); n > 0 {
+		t.Fatalf("%d consumers came back although the leader waits", n)
+	}
+	lead(heir)
+	c.until("its share of the consumers", func() bool { return back.runs("S", names) >= consumers/3-2 })
+	if s := c.leader("S"); s != heir {
+		t.Errorf("leadership moved, too")
+	}
+}
+
+func (b *balancer) isBusy() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.busy
+}
+
 func TestIsWorth(t *testing.T) {
 	for _, x := range []struct {
 		most, least int

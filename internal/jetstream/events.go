@@ -51,6 +51,7 @@ func (n *Node) leaderElected(s *Stream) {
 	s.ingest.abandon()
 	s.deltas.propose() // what came in since the election
 	n.cfg.Events.StreamLeader(s)
+	n.resumeBalance()
 }
 
 func (n *Node) consumerEvent(s *Stream, c machine.ConsumerChange) {
