@@ -9,6 +9,7 @@ import (
 	"weir/internal/base"
 	"weir/internal/consumer"
 	"weir/internal/machine"
+	"weir/internal/msg"
 )
 
 // recentAcks are the acknowledgements that clients of this node last sent to
@@ -81,7 +82,7 @@ func (n *Node) repeatAcks(node base.NodeID) {
 }
 
 // passOnAcks gives the acks in deltas that came too late, as a new runner was
-// appointed, to that one. What it does not know to be delivered it leaves alone.
+// appointed, to that one.
 func (s *Stream) passOnAcks(id uint64, list []machine.Delta) {
 	var seqs []uint64
 	for _, d := range list {
@@ -103,9 +104,13 @@ func (s *Stream) passOnAcks(id uint64, list []machine.Delta) {
 		if name == "" {
 			return
 		}
+		var m msg.Message
 		for _, seq := range seqs {
+			if ok, err := s.store.Reader().Load(seq, &m, nil); err != nil || !ok {
+				continue // nothing to be acknowledged
+			}
 			s.node.requests(&Request{
-				Account: s.account, Subject: fmt.Sprintf("%s%s.%s.1.%d.%d.0.0", ackPrefix, s.name, name, seq, seq),
+				Account: s.account, Subject: fmt.Sprintf("%s%s.%s.1.%d.%d.%d.0", ackPrefix, s.name, name, seq, seq, m.Time),
 				Origin: s.node.cfg.Identity.Node, Since: s.node.cfg.Clock.Now(),
 			})
 		}

@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -128,5 +129,50 @@ func TestOutboxRepeatsPerConsumer(t *testing.T) {
 	defer o.mu.Unlock()
 	if len(o.unsent) != 1 || o.unsent[0].Consumer != 9 {
 		t.Fatalf("unsent: %+v", o.unsent)
+	}
+}
+
+// What a client acknowledged does not come again, though the node that delivered it
+// died before anybody else knew of that.
+func TestAckOfDeliveryThatDiedWithItsNode(t *testing.T) {
+	c := startCluster(t, 3)
+	names := c.spread()
+	leader := c.leader("S")
+	var name string
+	for _, name = range names {
+		if c.runner("S", name) != leader {
+			break
+		}
+	}
+	dies := c.runner("S", name)
+	id := dies.node.cfg.Identity.Node
+	c.net.mu.Lock()
+	c.net.filter = func(from, _ base.NodeID, kind byte, _ []byte) bool {
+		return kind == frameDeltas && from == id
+	}
+	c.net.mu.Unlock()
+	inbox := dies.inbox("msgs")
+	dies.stream("S").Runner(name).Pull(runner.PullRequest{Reply: "msgs", Body: []byte("5")})
+	var replies []string
+	for range 5 {
+		m := dies.receive(inbox)
+		replies = append(replies, string(m.Reply))
+	}
+	c.kill(dies)
+	next := c.runner("S", name)
+	confirmed, again := next.inbox("confirmed"), next.inbox("again")
+	r := next.stream("S").Runner(name)
+	for _, reply := range replies {
+		a, ok := runner.ParseAckTokens(strings.TrimPrefix(reply, "$JS.ACK.S."+name+"."))
+		if !ok {
+			t.Fatal(reply)
+		}
+		a.Reply = "confirmed"
+		r.Ack(a)
+		next.receive(confirmed)
+	}
+	r.Pull(runner.PullRequest{Reply: "again", Body: []byte(`{"no_wait":true}`)})
+	if m := next.receive(again); string(m.Header) != "NATS/1.0 404 No Messages\r\n\r\n" {
+		t.Errorf("%s %q came again", m.Subject, m.Header)
 	}
 }

@@ -102,7 +102,11 @@ func (s *Stream) syncRunner(change consumerChange) {
 		s.outbox.lapse(c.ID)
 	}
 	id := runner.Identity{Stream: s.name, Consumer: c.Name, ID: c.ID, Epoch: c.Epoch}
-	r := runner.New(s.env, s.node.sched, id, c.Config, runnerState(c))
+	st := runnerState(c)
+	if change.Change == machine.RunnerChanged {
+		st.Inherits = s.store.Reader().State().LastSeq
+	}
+	r := runner.New(s.env, s.node.sched, id, c.Config, st)
 	s.runners[c.ID] = r
 	if old != nil {
 		old.HandOver(r)

@@ -16,6 +16,7 @@ import (
 type Ack struct {
 	Stream, Consumer uint64 // sequences
 	Deliveries       uint64
+	Time             int64  // of the message, unix ns; 0 if the subject has none
 	Reply            string // where a confirmation is wanted; empty: nowhere
 	Payload          []byte
 }
@@ -32,7 +33,12 @@ func ParseAckTokens(tokens string) (a Ack, ok bool) {
 		}
 		n[i], tokens = v, rest
 	}
-	return Ack{Deliveries: n[0], Stream: n[1], Consumer: n[2]}, true
+	a = Ack{Deliveries: n[0], Stream: n[1], Consumer: n[2]}
+	stamp, _, _ := strings.Cut(tokens, ".")
+	if at, err := strconv.ParseInt(stamp, 10, 64); err == nil {
+		a.Time = at
+	}
+	return a, true
 }
 
 // The acknowledgements of the client protocol.
@@ -47,6 +53,9 @@ var (
 
 func (r *Runner) handleAck(a *Ack, now time.Time) {
 	r.active = now
+	if a.Stream > r.state.Delivered.Stream {
+		r.inherit(a, now)
+	}
 	word := a.Payload
 	if rest, ok := bytes.CutPrefix(word, nextWord); ok {
 		r.ackMsg(a, now)

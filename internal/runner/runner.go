@@ -75,7 +75,10 @@ type State struct {
 	// LastPerSubject bounds a last_per_subject start: up to this sequence, only
 	// messages that are the last of their subject are delivered. 0: no bound.
 	LastPerSubject uint64
-	Pin            Pin
+	// Inherits: messages up to this sequence may have been delivered by a runner
+	// before, who was lost with what it had not committed.
+	Inherits uint64
+	Pin      Pin
 }
 
 // Pin is who is pinned in a consumer's priority group; the zero value is nobody.
