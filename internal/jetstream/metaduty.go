@@ -163,5 +163,14 @@ func (n *Node) ID() base.NodeID { return n.cfg.Identity.Node }
 // Linked tells whether a node is this one or has a link to it.
 func (n *Node) Linked(id base.NodeID) bool { return n.linked(id) }
 
+// Answers asks a node whether it is there. One that is only slow to answer is, as the
+// link to it outlasts the question.
+func (n *Node) Answers(id base.NodeID) bool {
+	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
+	defer cancel()
+	_, err := n.calls.call(ctx, id, methodHello, nil)
+	return err == nil || n.linked(id)
+}
+
 // NodeName is a node's server name; empty when it is unknown.
 func (n *Node) NodeName(id base.NodeID) string { return n.nodeName(id) }

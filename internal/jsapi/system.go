@@ -38,32 +38,31 @@ func (c *call) metaStepdown() {
 }
 
 // serverRemove answers $JS.API.SERVER.REMOVE (system account) on the meta leader:
-// a server leaves the meta group and other nodes take over what it held.
+// a server leaves the meta group and other nodes take over what it held. One that went down
+// before it had handed that over can be removed again: what only it held is lost then.
 func (c *call) serverRemove() {
 	var req api.MetaServerRequest
 	if !c.read(&req) {
 		return
 	}
-	var cmd *meta.NodeRemove
-	c.svc.node.Plan(func(p *meta.Planner) {
-		n := p.State.NodeByPeer(req.Server)
-		if req.PeerID != "" {
-			n = p.State.NodeByPeer(req.PeerID)
-		}
-		if n != nil {
-			cmd = &meta.NodeRemove{Node: n.ID, Gone: !c.svc.node.Linked(n.ID), Remaps: p.RemoveNode(n.ID)}
-		}
-	})
-	if cmd == nil {
+	peer := req.Server
+	if req.PeerID != "" {
+		peer = req.PeerID
+	}
+	var n *meta.Node
+	c.svc.node.View(func(s *meta.State) { n = s.RemovableByPeer(peer) })
+	if n == nil {
 		c.fail(apierr.JSClusterServerNotMemberErr)
 		return
 	}
+	cmd := &meta.NodeRemove{Node: n.ID, Gone: !c.svc.node.Answers(n.ID)}
+	c.svc.node.Plan(func(p *meta.Planner) { cmd.Remaps = p.RemoveNode(n.ID) })
 	result, ok := c.proposeMeta(cmd)
 	if !ok {
 		return
 	}
 	c.done(result.Err)
-	if result.Err == nil && result.Node != nil {
+	if result.Err == nil && !n.Removed { // not the second time
 		c.svc.adviseRemoved(result.Node)
 	}
 }

@@ -118,10 +118,10 @@ func (r *Reconfig) withNode(old, next base.NodeID) *Reconfig {
 
 func (t *transition) removeNode(c *NodeRemove) *apierr.Error {
 	have := t.byNode[c.Node]
-	if have == nil || have.Removed {
+	if have == nil || have.Removed && (have.Gone || !c.Gone) {
 		return apierr.JSClusterServerNotMemberErr
 	}
-	if len(t.State.Nodes()) == 1 {
+	if !have.Removed && len(t.State.Nodes()) == 1 {
 		return apierr.JSBadRequestErr // nobody would be left to know
 	}
 	n := *have

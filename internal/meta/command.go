@@ -48,7 +48,8 @@ type NodeJoin struct {
 // NodeRemove takes a node out. Each replica there is replaced by one on the
 // remap's node; without a remap a group of several goes on with fewer and a
 // group of one stays as it is. Gone says that the node is down: what only it held
-// is lost. Otherwise it hands over what it has.
+// is lost. Otherwise it hands over what it has; if it goes down before it has, a
+// second NodeRemove says so.
 type NodeRemove struct {
 	Node   base.NodeID `json:"node"`
 	Gone   bool        `json:"gone,omitempty"`

@@ -79,7 +79,8 @@ type Node struct {
 	// Removed marks a node that an operator took out. The entry stays, so that
 	// replicas left on it keep a name.
 	Removed bool `json:"removed,omitempty"`
-	// Gone: it was down when it was removed, and hands nothing over.
+	// Gone: it was down when it was removed, or went before it had handed over
+	// everything, and hands nothing over.
 	Gone bool `json:"gone,omitempty"`
 }
 
@@ -228,11 +229,21 @@ func (s *State) NodeByID(id base.NodeID) *Node { return s.byNode[id] }
 
 // NodeByPeer finds a node by server name or peer id, without removed ones.
 func (s *State) NodeByPeer(nameOrPeer string) *Node {
-	if n := s.nodes[nameOrPeer]; n != nil && !n.Removed {
+	return s.findPeer(nameOrPeer, func(n *Node) bool { return !n.Removed })
+}
+
+// RemovableByPeer is NodeByPeer with the removed nodes that were up then: they can be
+// removed again, as gone.
+func (s *State) RemovableByPeer(nameOrPeer string) *Node {
+	return s.findPeer(nameOrPeer, func(n *Node) bool { return !n.Removed || !n.Gone })
+}
+
+func (s *State) findPeer(nameOrPeer string, fits func(*Node) bool) *Node {
+	if n := s.nodes[nameOrPeer]; n != nil && fits(n) {
 		return n
 	}
 	for _, n := range s.nodes {
-		if !n.Removed && n.Peer() == nameOrPeer {
+		if fits(n) && n.Peer() == nameOrPeer {
 			return n
 		}
 	}

@@ -20,6 +20,7 @@ func TestRemovedNodeHadTheOnlyReplica(t *testing.T) {
 	})
 	var info api.StreamInfo
 	r.until("the stream has a leader", func() bool {
+		r.ask(r.sys, "SERVER.REMOVE", `{"peer":"`+gone+`"}`) // the others may not have known yet that it is gone
 		a := r.ask(r.app, "STREAM.INFO.ONLY", nil)
 		if a.code() != 0 {
 			return false
