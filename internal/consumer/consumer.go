@@ -36,11 +36,21 @@ type Consumer struct {
 	state
 	pending     pendingSet
 	redelivered int // pending messages with more than one delivery
+	// abandoned has the messages that were delivered as often as they may be, while the stream keeps them for an ack that may
+	// still come. nil: none.
+	abandoned   *pendingSet
 	headerDirty bool
 
-	// released is called during Apply for each message that the consumer is through with.
-	released func(seq uint64)
-	now      int64
+	stream Stream // during Apply
+	now    int64
+}
+
+// Stream is what follows from a delta in the consumer's stream.
+type Stream interface {
+	// Released: the consumer is through with a message, as it was acked or termed, or delivered where no ack is asked for.
+	Released(seq uint64)
+	// Keeps tells whether a message stays that the consumer has given up.
+	Keeps(seq uint64) bool
 }
 
 // state is the part of a consumer that changes with its work.
@@ -142,7 +152,7 @@ func (c *Consumer) AscendPending(from uint64, visit func(Pending) bool) {
 
 // Needs tells whether the message with a sequence, whose subject the filter matches, is still to be delivered or acked.
 func (c *Consumer) Needs(seq uint64) bool {
-	return seq > c.Delivered.Stream || c.pending.get(seq) != nil
+	return seq > c.Delivered.Stream || c.pending.get(seq) != nil || c.Abandoned(seq)
 }
 
 // SetRunner appoints a runner and begins an epoch.
@@ -168,9 +178,9 @@ const (
 	Stale             // its epoch is over
 )
 
-// Apply does the operations of a delta that reached the log at now (unix ns). ops has passed CheckOps. released is called
-// for each message that the consumer is through with: acked, termed, or delivered where no ack is asked for.
-func (c *Consumer) Apply(now int64, epoch, ticket uint64, ops []byte, released func(seq uint64)) (Verdict, error) {
+// Apply does the operations of a delta that reached the log at now (unix ns). ops has passed CheckOps. stream hears what becomes
+// of messages.
+func (c *Consumer) Apply(now int64, epoch, ticket uint64, ops []byte, stream Stream) (Verdict, error) {
 	switch {
 	case epoch != c.Epoch:
 		return Stale, nil
@@ -179,7 +189,7 @@ func (c *Consumer) Apply(now int64, epoch, ticket uint64, ops []byte, released f
 	case ticket > c.Ticket+1:
 		return Premature, nil
 	}
-	c.Ticket, c.now, c.released = ticket, now, released
+	c.Ticket, c.now, c.stream = ticket, now, stream
 	c.headerDirty = true
 	return Applied, decodeOps(ops, (*opApplier)(c))
 }
@@ -196,7 +206,7 @@ func (a *opApplier) deliver(time int64, consumerSeq, seq uint64) {
 	a.Delivered.Stream = seq
 	if a.Config.AckPolicy == api.AckNone {
 		a.AckFloor = a.Delivered
-		a.released(seq)
+		a.stream.Released(seq)
 		return
 	}
 	a.pending.put(Pending{Seq: seq, ConsumerSeq: consumerSeq, Time: time, Deliveries: 1})
@@ -219,24 +229,38 @@ func (a *opApplier) redeliver(time int64, consumerSeq, seq uint64, deliveries ui
 }
 
 func (a *opApplier) ack(seq uint64) {
+	switch {
+	case a.end(seq):
+		a.LastAcked = a.now
+		a.stream.Released(seq)
+	case a.forgetAbandoned(seq):
+		a.stream.Released(seq)
+	}
+}
+
+// end ends the wait for a message and lets the floor follow; false when nothing waits for it.
+func (a *opApplier) end(seq uint64) bool {
 	first := a.pending.first()
 	if first == nil {
-		return
+		return false
 	}
 	lowest := first.Seq == seq
 	if !a.drop(seq) {
-		return
+		return false
 	}
-	a.LastAcked = a.now
 	if lowest {
 		a.raiseFloor()
 	}
-	a.released(seq)
+	return true
 }
 
 func (a *opApplier) ackAll(seq uint64) {
 	target := a.pending.get(seq)
-	if seq > a.Delivered.Stream || seq <= a.AckFloor.Stream {
+	if seq > a.Delivered.Stream {
+		return
+	}
+	a.endAbandoned(seq+1, a.stream.Released)
+	if seq <= a.AckFloor.Stream {
 		return
 	}
 	floor := Pair{Stream: seq}
@@ -247,7 +271,7 @@ func (a *opApplier) ackAll(seq uint64) {
 	a.pending.removeBelow(seq+1, func(p Pending) {
 		a.forget(p)
 		floor.Consumer = max(floor.Consumer, p.ConsumerSeq)
-		a.released(p.Seq)
+		a.stream.Released(p.Seq)
 	})
 	a.AckFloor = Pair{max(a.AckFloor.Consumer, floor.Consumer), floor.Stream}
 	if a.pending.n == 0 {
@@ -264,13 +288,9 @@ func (a *opApplier) touch(seq uint64, time int64) {
 func (a *opApplier) skip(seq uint64) { a.Skipped = max(a.Skipped, seq) }
 
 func (a *opApplier) exceeded(seq uint64) {
-	first := a.pending.first()
-	if first == nil {
-		return
-	}
-	lowest := first.Seq == seq
-	if a.drop(seq) && lowest {
-		a.raiseFloor()
+	p, ok := (*Consumer)(a).PendingOf(seq)
+	if ok && a.end(seq) && a.stream.Keeps(seq) {
+		a.abandon(p)
 	}
 }
 
@@ -308,10 +328,11 @@ func (a *opApplier) raiseFloor() {
 
 // Purged follows a purge of the stream: messages below first are gone. It tells whether that changed anything.
 func (c *Consumer) Purged(first uint64) bool {
-	if c.AckFloor.Stream+1 >= first {
-		return false
-	}
 	a := (*opApplier)(c)
+	changed := a.endAbandoned(first, func(uint64) {})
+	if c.AckFloor.Stream+1 >= first {
+		return changed
+	}
 	a.pending.removeBelow(first, a.forget)
 	c.Delivered.Stream = max(c.Delivered.Stream, first-1)
 	if a.pending.n == 0 {
@@ -325,10 +346,10 @@ func (c *Consumer) Purged(first uint64) bool {
 
 // Removed follows the removal of one message, which then needs no ack any more; true when it did.
 func (c *Consumer) Removed(seq uint64) bool {
-	if c.pending.get(seq) == nil {
-		return false
+	a := (*opApplier)(c)
+	if !a.end(seq) {
+		return a.forgetAbandoned(seq)
 	}
-	(*opApplier)(c).exceeded(seq)
 	c.headerDirty = true
 	return true
 }
@@ -337,6 +358,7 @@ func (c *Consumer) Removed(seq uint64) bool {
 func (c *Consumer) Reset(start uint64) {
 	a := (*opApplier)(c)
 	a.pending.removeBelow(^uint64(0), a.forget)
+	a.endAbandoned(^uint64(0), func(uint64) {})
 	c.Delivered, c.Skipped = Pair{Stream: start - 1}, 0
 	c.AckFloor = Pair{Stream: start - 1}
 	c.LastDelivered, c.LastAcked = 0, 0

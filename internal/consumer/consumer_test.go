@@ -26,6 +26,17 @@ func (k keys) ScanKeys(prefix []byte, visit func(key, value []byte) bool) error 
 	return nil
 }
 
+// released is a stream that lets go of what is given up, keeping one that does not.
+type (
+	released func(seq uint64)
+	keeping  func(seq uint64)
+)
+
+func (f released) Released(seq uint64) { f(seq) }
+func (released) Keeps(uint64) bool     { return false }
+func (f keeping) Released(seq uint64)  { f(seq) }
+func (keeping) Keeps(uint64) bool      { return true }
+
 // model is a consumer's state, simple enough to be right.
 type model struct {
 	pending   map[uint64]Pending
@@ -118,11 +129,11 @@ func randomStep(t *testing.T, rnd *rand.Rand, c *Consumer, m *model) {
 			delete(m.pending, seq)
 		}
 	}
-	verdict, err := c.Apply(5, c.Epoch, c.Ticket+1, ops.Bytes(), func(seq uint64) {
+	verdict, err := c.Apply(5, c.Epoch, c.Ticket+1, ops.Bytes(), released(func(seq uint64) {
 		if !m.released[seq] {
 			t.Fatalf("%d was released", seq)
 		}
-	})
+	}))
 	if err != nil || verdict != Applied {
 		t.Fatalf("%v, %v", verdict, err)
 	}
@@ -185,7 +196,7 @@ func TestDeltasApplyOnce(t *testing.T) {
 			c.SetRunner(4)
 			continue
 		}
-		got, err := c.Apply(1, step.epoch, step.ticket, ops.Bytes(), func(uint64) {})
+		got, err := c.Apply(1, step.epoch, step.ticket, ops.Bytes(), released(func(uint64) {}))
 		if err != nil || got != step.want {
 			t.Fatalf("step %d: %v, wanted %v: %v", i, got, step.want, err)
 		}
@@ -217,7 +228,7 @@ func TestResetForgets(t *testing.T) {
 	var ops Ops
 	ops.Deliver(5, 1, []uint64{1})
 	ops.Ack(1)
-	if v, err := c.Apply(7, c.Epoch, 1, ops.Bytes(), func(uint64) {}); v != Applied || err != nil {
+	if v, err := c.Apply(7, c.Epoch, 1, ops.Bytes(), released(func(uint64) {})); v != Applied || err != nil {
 		t.Fatal(v, err)
 	}
 	c.Reset(1)
@@ -256,6 +267,65 @@ func TestDefaultThreshold(t *testing.T) {
 	}
 }
 
+// TestAbandoned has a message that was given up stay wanted until it is acked late, or until it goes otherwise.
+func TestAbandoned(t *testing.T) {
+	store := keys{}
+	c := New(9, api.ConsumerConfig{Name: "c", AckPolicy: api.AckExplicit}, 1, 1, NewSpans())
+	if err := c.SaveConfig(store); err != nil {
+		t.Fatal(err)
+	}
+	c.SetRunner(3)
+	var through []uint64
+	apply := func(do func(*Ops)) {
+		t.Helper()
+		var ops Ops
+		do(&ops)
+		if v, err := c.Apply(8, c.Epoch, c.Ticket+1, ops.Bytes(), keeping(func(seq uint64) { through = append(through, seq) })); v != Applied || err != nil {
+			t.Fatal(v, err)
+		}
+		c = reload(t, c, store)
+	}
+	wanted := func(want ...uint64) {
+		t.Helper()
+		var got []uint64
+		for seq := uint64(1); seq <= 9; seq++ {
+			if c.Needs(seq) {
+				got = append(got, seq)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%v are needed, want %v", got, want)
+		}
+	}
+	apply(func(o *Ops) {
+		o.Deliver(7, 1, []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9})
+		o.Ack(1, 9)
+		o.Exceeded(2, 3, 4, 5, 6, 7)
+	})
+	wanted(2, 3, 4, 5, 6, 7, 8)
+	if c.NumAckPending() != 1 || c.AckFloor.Stream != 7 || c.Hold() != 2 {
+		t.Errorf("%d pending, floor %v, hold %d", c.NumAckPending(), c.AckFloor, c.Hold())
+	}
+	apply(func(o *Ops) { o.Ack(3, 3, 1); o.Term(5) })
+	wanted(2, 4, 6, 7, 8)
+	if !c.Removed(4) || c.Removed(4) || !c.Purged(3) || c.Purged(3) {
+		t.Error("removed messages are still kept")
+	}
+	apply(func(o *Ops) { o.AckAll(6) })
+	wanted(7, 8)
+	if want := []uint64{1, 9, 3, 5, 6}; !slices.Equal(through, want) {
+		t.Errorf("through with %v, want %v", through, want)
+	}
+	if err := c.KeepAbandoned(func(seq uint64) (bool, error) { return seq != 7, nil }); err != nil {
+		t.Fatal(err)
+	}
+	apply(func(o *Ops) { o.Exceeded(8) })
+	wanted(8)
+	if err := c.Erase(store); err != nil || len(store) > 0 {
+		t.Errorf("%d keys are left: %v", len(store), err)
+	}
+}
+
 // TestPin has a pin survive a reload and a new runner, and end when it is taken away or
 // when its group is not one to pin in any more.
 func TestPin(t *testing.T) {
@@ -270,7 +340,7 @@ func TestPin(t *testing.T) {
 		c.SetRunner(3)
 		var ops Ops
 		ops.Pin(7, group, id)
-		if v, err := c.Apply(8, c.Epoch, 1, ops.Bytes(), func(uint64) {}); v != Applied || err != nil {
+		if v, err := c.Apply(8, c.Epoch, 1, ops.Bytes(), released(func(uint64) {})); v != Applied || err != nil {
 			t.Fatal(v, err)
 		}
 		c.SetRunner(4)
@@ -335,7 +405,7 @@ func FuzzOps(f *testing.F) {
 		}
 		c := New(1, api.ConsumerConfig{Name: "c", AckPolicy: api.AckExplicit}, 1, 1, NewSpans())
 		c.SetRunner(1)
-		if v, err := c.Apply(1, 1, 1, data, func(uint64) {}); v != Applied || err != nil {
+		if v, err := c.Apply(1, 1, 1, data, keeping(func(uint64) {})); v != Applied || err != nil {
 			t.Fatalf("checked operations do not apply: %v, %v", v, err)
 		}
 		store := keys{}

@@ -28,6 +28,7 @@ const (
 	keyConfig  = 'c' // configFormat, JSON of definition
 	keyState   = 'h' // stateFormat, varints of state
 	keyPending = 'p' // + base of the chunk (8 bytes) → appendChunk
+	keyAbandon = 'g' // as keyPending, of messages that were given up and are kept
 )
 
 const (
@@ -57,13 +58,12 @@ func (c *Consumer) SaveConfig(keys Keys) error {
 
 // Flush writes what changed since the last Flush.
 func (c *Consumer) Flush(keys Keys) error {
-	err := c.pending.flush(func(b uint64, entries []Pending) error {
-		key := binary.BigEndian.AppendUint64(c.key(keyPending), b)
-		if entries == nil {
-			return keys.Unset(key)
+	err := c.flushSet(keys, keyPending, &c.pending)
+	if err == nil && c.abandoned != nil {
+		if err = c.flushSet(keys, keyAbandon, c.abandoned); c.abandoned.n == 0 {
+			c.abandoned = nil
 		}
-		return keys.Set(key, appendChunk(nil, b, entries))
-	})
+	}
 	if err != nil || !c.headerDirty {
 		return err
 	}
@@ -71,14 +71,37 @@ func (c *Consumer) Flush(keys Keys) error {
 	return keys.Set(c.key(keyState), c.state.encode())
 }
 
-// Erase removes every key of the consumer.
-func (c *Consumer) Erase(keys Keys) error {
-	if err := c.pending.flush(func(b uint64, entries []Pending) error { return nil }); err != nil {
+func (c *Consumer) flushSet(keys Keys, kind byte, set *pendingSet) error {
+	return set.flush(func(b uint64, entries []Pending) error {
+		key := binary.BigEndian.AppendUint64(c.key(kind), b)
+		if entries == nil {
+			return keys.Unset(key)
+		}
+		return keys.Set(key, appendChunk(nil, b, entries))
+	})
+}
+
+// eraseSet removes the keys of a set.
+func (c *Consumer) eraseSet(keys Keys, kind byte, set *pendingSet) error {
+	if err := c.flushSet(keys, kind, set); err != nil {
 		return err
 	}
-	for _, chunk := range c.pending.chunks {
-		c.pending.shared.drop(chunk.base)
-		if err := keys.Unset(binary.BigEndian.AppendUint64(c.key(keyPending), chunk.base)); err != nil {
+	for _, chunk := range set.chunks {
+		set.shared.drop(chunk.base)
+		if err := keys.Unset(binary.BigEndian.AppendUint64(c.key(kind), chunk.base)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Erase removes every key of the consumer.
+func (c *Consumer) Erase(keys Keys) error {
+	if err := c.eraseSet(keys, keyPending, &c.pending); err != nil {
+		return err
+	}
+	if c.abandoned != nil {
+		if err := c.eraseSet(keys, keyAbandon, c.abandoned); err != nil {
 			return err
 		}
 	}
@@ -133,7 +156,7 @@ func Load(keys Scanner, spans *Spans) ([]*Consumer, error) {
 	for _, step := range []struct {
 		kind byte
 		read func(c *Consumer, rest, value []byte) error
-	}{{keyConfig, nil}, {keyState, l.state}, {keyPending, l.chunk}} {
+	}{{keyConfig, nil}, {keyState, l.state}, {keyPending, l.pending}, {keyAbandon, l.abandoned}} {
 		var bad error
 		err := keys.ScanKeys([]byte{step.kind}, func(key, value []byte) bool {
 			bad = l.one(key, value, step.read)
@@ -200,23 +223,39 @@ func (l *loader) state(c *Consumer, _, value []byte) error {
 	return nil
 }
 
-func (l *loader) chunk(c *Consumer, rest, value []byte) error {
-	if len(rest) != 8 {
-		return base.Corruptf("consumer %d: key of a pending chunk", c.ID)
-	}
-	ch, err := decodeChunk(binary.BigEndian.Uint64(rest), value)
+func (l *loader) pending(c *Consumer, rest, value []byte) error {
+	ch, err := l.chunk(c, &c.pending, rest, value)
 	if err != nil {
-		return base.Corruptf("consumer %d: %w", c.ID, err)
+		return err
 	}
-	c.pending.chunks = append(c.pending.chunks, ch)
-	l.spans.add(ch.base)
-	c.pending.n += len(ch.entries)
 	for _, p := range ch.entries {
 		if p.Deliveries > 1 {
 			c.redelivered++
 		}
 	}
 	return nil
+}
+
+func (l *loader) abandoned(c *Consumer, rest, value []byte) error {
+	if c.abandoned == nil {
+		c.abandoned = &pendingSet{shared: l.spans}
+	}
+	_, err := l.chunk(c, c.abandoned, rest, value)
+	return err
+}
+
+func (l *loader) chunk(c *Consumer, set *pendingSet, rest, value []byte) (*chunk, error) {
+	if len(rest) != 8 {
+		return nil, base.Corruptf("consumer %d: key of a pending chunk", c.ID)
+	}
+	ch, err := decodeChunk(binary.BigEndian.Uint64(rest), value)
+	if err != nil {
+		return nil, base.Corruptf("consumer %d: %w", c.ID, err)
+	}
+	set.chunks = append(set.chunks, ch)
+	l.spans.add(ch.base)
+	set.n += len(ch.entries)
+	return ch, nil
 }
 
 // Hash sums up the state.
@@ -226,10 +265,15 @@ func (c *Consumer) Hash() uint64 {
 	base.Assert(err == nil, "consumer %q can not be encoded: %v", c.Name, err)
 	h.Write(doc)
 	buf := c.state.append(nil)
-	c.pending.ascend(0, func(p Pending) bool {
+	add := func(p Pending) bool {
 		buf = appendChunk(buf, chunkBase(p.Seq), []Pending{p})
 		return true
-	})
+	}
+	c.pending.ascend(0, add)
+	if c.abandoned != nil && c.abandoned.n > 0 {
+		buf = append(buf, keyAbandon)
+		c.abandoned.ascend(0, add)
+	}
 	h.Write(buf)
 	return h.Sum64()
 }

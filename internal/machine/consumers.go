@@ -72,17 +72,28 @@ func (a *applier) consumerUpdate(cmd *ConsumerCreate, old *consumer.Consumer, cf
 		a.reply(Reply{Err: refused})
 		return nil
 	}
-	before := old.Filter
+	before, from := old.Filter, old.Hold()
 	a.unlinkFilters(old)
 	old.Update(cfg)
 	a.linkFilters(old)
+	if err := a.keepAbandoned(old); err != nil {
+		return err
+	}
 	a.touch(old)
 	a.changed(ConsumerUpdated, old)
 	a.reply(Reply{Consumer: old})
 	if err := old.SaveConfig(a.store); err != nil {
 		return err
 	}
-	return a.reconsider(before, old.AckFloor.Stream+1)
+	return a.reconsider(before, from)
+}
+
+// keepAbandoned lets a consumer go of what it gave up and does not filter any more.
+func (a *applier) keepAbandoned(c *consumer.Consumer) error {
+	return c.KeepAbandoned(func(seq uint64) (bool, error) {
+		info, ok, err := a.store.Info(seq)
+		return ok && c.Filter.Match(info.Subject), err
+	})
 }
 
 // reconsider follows the loss of interest of a consumer in the messages that f matches, from a sequence on.
@@ -180,13 +191,14 @@ func (a *applier) consumerDelete(cmd *ConsumerDelete) error {
 		a.reply(Reply{Err: apierr.JSConsumerNotFoundErr})
 		return nil
 	}
+	from := c.Hold()
 	a.unlink(c)
 	if err := c.Erase(a.store); err != nil {
 		return err
 	}
 	a.changed(ConsumerDeleted, c)
 	a.reply(Reply{Consumer: c})
-	return a.reconsider(c.Filter, c.AckFloor.Stream+1)
+	return a.reconsider(c.Filter, from)
 }
 
 func (a *applier) consumerPause(cmd *ConsumerPause) error {
@@ -215,7 +227,7 @@ func (a *applier) consumerReset(cmd *ConsumerReset) error {
 		a.reply(Reply{Err: refused})
 		return nil
 	}
-	from := c.AckFloor.Stream + 1
+	from := c.Hold()
 	c.Reset(start)
 	c.SetRunner(c.Runner)
 	a.touch(c)
@@ -292,18 +304,30 @@ func (a *applier) deltas(body []byte) error {
 }
 
 func (a *applier) delta(c *consumer.Consumer, now int64, d Delta) (consumer.Verdict, error) {
-	released := dontRelease
-	if a.stream.Config().Retention != api.LimitsRetention {
-		released = func(seq uint64) { a.through(c, seq) }
-	}
-	verdict, err := c.Apply(now, d.Epoch, d.Ticket, d.Ops, released)
+	a.from.applier, a.from.c = a, c
+	verdict, err := c.Apply(now, d.Epoch, d.Ticket, d.Ops, &a.from)
 	if verdict == consumer.Applied {
 		a.touch(c)
 	}
 	return verdict, err
 }
 
-func dontRelease(uint64) {}
+// consumerStream is the stream for the delta of a consumer.
+type consumerStream struct {
+	*applier
+	c *consumer.Consumer
+}
+
+func (o *consumerStream) Released(seq uint64) { o.through(o.c, seq) }
+
+func (o *consumerStream) Keeps(seq uint64) bool {
+	if o.failed != nil || o.stream.Config().Retention == api.LimitsRetention {
+		return false
+	}
+	_, ok, err := o.store.Info(seq)
+	o.failed = err
+	return ok && err == nil
+}
 
 // CheckConsumersAgainst tells whether the stream's consumers fit a configuration that it may get.
 func (m *Machine) CheckConsumersAgainst(cfg *api.StreamConfig) *apierr.Error {

@@ -165,7 +165,8 @@ type applier struct {
 	*Machine
 	index  uint64
 	origin Origin
-	mine   bool // this replica proposed the entry
+	mine   bool           // this replica proposed the entry
+	from   consumerStream // of the delta being applied
 }
 
 func (a *applier) apply(kind Kind, body []byte) error {

@@ -93,6 +93,7 @@ func (r *Runner) ackMsg(a *Ack, now time.Time) {
 	}
 	p, ok := r.pending.get(a.Stream)
 	if !ok {
+		r.lateAck(a)
 		return
 	}
 	r.sample(a, p, now)
@@ -106,9 +107,21 @@ func (r *Runner) ackAll(a *Ack) {
 	}
 	before := r.pending.len()
 	r.pending.removeTo(a.Stream, func(uint64) {})
-	if r.pending.len() < before {
+	if r.pending.len() < before || r.mayBeLate(a) {
 		r.record(func(o *consumer.Ops) { o.AckAll(a.Stream) })
 	}
+}
+
+// lateAck passes on an ack of what nobody waits for: it may be a message that was
+// given up, which the stream keeps for it.
+func (r *Runner) lateAck(a *Ack) {
+	if r.mayBeLate(a) {
+		r.recordAck(a.Stream)
+	}
+}
+
+func (r *Runner) mayBeLate(a *Ack) bool {
+	return r.cfg.MaxDeliver > 0 && a.Stream <= r.state.Delivered.Stream && r.uncommitted < maxUncommittedTouches
 }
 
 func (r *Runner) nak(a *Ack, now time.Time) {
@@ -167,6 +180,7 @@ func (r *Runner) progress(a *Ack, now time.Time) {
 func (r *Runner) term(a *Ack) {
 	p, ok := r.pending.get(a.Stream)
 	if !ok {
+		r.lateAck(a)
 		return
 	}
 	reason := string(bytes.TrimSpace(a.Payload[len(termWord):]))

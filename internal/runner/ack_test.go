@@ -184,6 +184,33 @@ func TestMaxDeliverTakeover(t *testing.T) {
 	})
 }
 
+// A message that was given up stays in the stream for a late ack, unless it is kept for
+// other reasons only.
+func TestLateAck(t *testing.T) {
+	for _, policy := range []api.AckPolicy{api.AckExplicit, api.AckAll} {
+		cfg := explicit()
+		cfg.AckPolicy, cfg.MaxDeliver, cfg.AckWait = policy, 1, time.Second
+		bubble(t, cfg, func(w *world) {
+			w.set(func() { w.keeps = true })
+			w.publish("s", "1", "2", "3")
+			w.pull("a", "2")
+			w.after(2 * time.Second)
+			w.lines()
+			if n := w.state.NumAckPending(); n != 0 || !w.state.Abandoned(1) || !w.state.Abandoned(2) || len(w.released) > 0 {
+				t.Errorf("%s: %d pending, %v released", policy, n, w.released)
+			}
+			w.ack(1, 3, 3, "", "never delivered")
+			w.ack(1, 1, 1, "", "r")
+			w.ack(1, 2, 2, "+TERM", "r")
+			w.ack(1, 2, 2, "", "r")
+			w.want("2000 r  ", "2000 r  ", "2000 r  ")
+			if len(w.released) != 2 || w.state.Abandoned(1) || w.state.Abandoned(2) {
+				t.Errorf("%s: %v released", policy, w.released)
+			}
+		})
+	}
+}
+
 func TestBackOff(t *testing.T) {
 	cfg := explicit()
 	cfg.MaxDeliver, cfg.BackOff = 4, []time.Duration{100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond}

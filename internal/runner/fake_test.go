@@ -127,6 +127,7 @@ type world struct {
 	expired  int
 	pins     int
 	released map[uint64]bool
+	keeps    bool // for late acks, as retention by interest does
 	onMsg    func(to, ack string)
 	applied  func(c *consumer.Consumer)
 }
@@ -248,7 +249,7 @@ func (w *world) commitN(n int) {
 		if err := consumer.CheckOps(d.Ops); err != nil {
 			w.t.Errorf("delta %d: %v", d.Ticket, err)
 		}
-		v, err := w.state.Apply(time.Now().UnixNano(), d.Epoch, d.Ticket, d.Ops, func(seq uint64) { w.released[seq] = true })
+		v, err := w.state.Apply(time.Now().UnixNano(), d.Epoch, d.Ticket, d.Ops, origin{w})
 		if err != nil || v != consumer.Applied {
 			w.t.Errorf("delta %d of epoch %d: %v, %v", d.Ticket, d.Epoch, v, err)
 		}
@@ -263,6 +264,12 @@ func (w *world) commitN(n int) {
 		run.Committed(last)
 	}
 }
+
+// origin is the consumer's stream. It notes what the consumer is through with.
+type origin struct{ w *world }
+
+func (o origin) Released(seq uint64) { o.w.released[seq] = true }
+func (o origin) Keeps(uint64) bool   { return o.w.keeps }
 
 func (w *world) set(f func()) { w.mu.Lock(); f(); w.mu.Unlock() }
 

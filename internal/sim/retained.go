@@ -74,13 +74,12 @@ func (h *history) wants(cl *client, p *publication) bool {
 }
 
 // released judges that a message is gone, under retention by interest or that of a work
-// queue: all who want it must have acknowledged it. One that gave it up keeps it in a
-// work queue, and does not ask for it under interest. The caller holds the history's mu.
+// queue: all who want it must have acknowledged it, also those that gave it up. The
+// caller holds the history's mu.
 func (c *checker) released(n *node, p *publication) {
 	h := &c.world.history
 	for _, cl := range h.clients {
-		gaveUp := cl.givenUp[p.seq] && c.world.retention == api.InterestRetention
-		if cl.config.AckPolicy != api.AckNone && h.wants(cl, p) && !cl.hasSaid(p.seq) && !gaveUp {
+		if cl.config.AckPolicy != api.AckNone && h.wants(cl, p) && !cl.hasSaid(p.seq) {
 			c.world.fail("%s: message %s, acknowledged at %d, is gone, and %s never acked it", n.name, p.id, p.seq, cl.name)
 		}
 	}
