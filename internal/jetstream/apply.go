@@ -18,6 +18,7 @@ type aftermath struct {
 	republish republishing
 	trimmed   bool
 	changed   bool
+	expired   bool
 }
 
 // consumerChange is a change of a consumer, and whether an earlier life of this
@@ -62,12 +63,16 @@ func (s *Stream) gather(e *machine.Effects, known bool) {
 	a := &s.after
 	a.published = append(a.published, e.Published...)
 	a.replies = append(a.replies, e.Replies...)
+	for _, request := range e.Unfinished {
+		s.requests.goesOn(request)
+	}
 	a.deltas = append(a.deltas, e.Deltas...)
 	for _, c := range e.Consumers {
 		a.changes = append(a.changes, consumerChange{c, known})
 	}
 	a.trimmed = a.trimmed || e.Trimmed
 	a.changed = a.changed || e.StreamChanged
+	a.expired = a.expired || e.Expired
 	if len(e.Previous) > 0 {
 		a.republish.gather(s.machine.Stream().Config(), e)
 	}
@@ -112,9 +117,12 @@ func (s *Stream) emit() {
 		s.ingest.configChanged()
 		s.node.reconcile(s)
 	}
+	if a.expired {
+		s.duty.expired()
+	}
 	s.scheduleExpiry()
 	a.published, a.replies, a.deltas = a.published[:0], clearSlice(a.replies), clearSlice(a.deltas)
-	a.changes, a.trimmed, a.changed = clearSlice(a.changes), false, false
+	a.changes, a.trimmed, a.changed, a.expired = clearSlice(a.changes), false, false, false
 	clear(a.wake)
 }
 

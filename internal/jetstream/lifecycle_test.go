@@ -250,8 +250,17 @@ func TestWaitersEndOnce(t *testing.T) {
 	if ended != 1 {
 		t.Fatalf("ended %d times", ended)
 	}
-	if w.take(seq) == nil || w.take(seq) != nil || len(w.wait) != 0 {
+	// A command that was applied and goes on does so under any leader.
+	applied := w.add(now, func(int, error) { ended++ })
+	w.goesOn(applied)
+	if w.fail(now, errLostLeadership); ended != 1 {
+		t.Fatal("what goes on was ended")
+	}
+	if w.take(seq) == nil || w.take(seq) != nil || len(w.wait) != 1 {
 		t.Fatal("a waiter was not taken once")
+	}
+	if w.failAll(errLostLeadership); ended != 2 || len(w.wait) != 0 {
+		t.Fatalf("%d ended, %d wait", ended, len(w.wait))
 	}
 	_, err := w.propose(context.Background(), now, func([]byte) error { return rafthost.ErrNotLeader }, func(uint64) []byte { return nil })
 	if !errors.Is(err, rafthost.ErrNotLeader) || len(w.wait) != 0 {

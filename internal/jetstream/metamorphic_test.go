@@ -36,10 +36,10 @@ func TestEqualLogsEqualStates(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			log := newRandomLog(t, seed)
 			variants := []*variant{
-				newVariant(t, "entry by entry", log.memory, 1, 0, 0),
-				newVariant(t, "with restarts", log.memory, 1, 3, 0),
-				newVariant(t, "seven entries to a commit", log.memory, 7, 21, 0),
-				newVariant(t, "with images", log.memory, 1, 0, 5),
+				newVariant(t, "entry by entry", log, 1, 0, 0),
+				newVariant(t, "with restarts", log, 1, 3, 0),
+				newVariant(t, "seven entries to a commit", log, 7, 21, 0),
+				newVariant(t, "with images", log, 1, 0, 5),
 			}
 			for index := uint64(1); index <= logEntries; index++ {
 				cmd := log.next()
@@ -78,10 +78,12 @@ type variant struct {
 	store   *msgstore.Store
 	replica base.ReplicaID
 	machine *machine.Machine
+	step    int // stream.Stream.StepMost
 }
 
-func newVariant(t testing.TB, name string, memory bool, commit, restart, image uint64) *variant {
-	v := &variant{t: t, name: name, commit: commit, restart: restart, image: image, fs: vfs.NewMem(), memory: memory, replica: 1}
+func newVariant(t testing.TB, name string, log *randomLog, commit, restart, image uint64) *variant {
+	v := &variant{t: t, name: name, commit: commit, restart: restart, image: image, fs: vfs.NewMem(), memory: log.memory, replica: 1}
+	v.step = log.machine.Stream().StepMost
 	v.open()
 	t.Cleanup(func() {
 		if err := v.db.Close(); err != nil {
@@ -111,6 +113,7 @@ func (v *variant) load() {
 	v.must(err)
 	v.machine, err = machine.New(v.store, 1)
 	v.must(err)
+	v.machine.Stream().StepMost = v.step
 }
 
 // apply does an entry and what the variant does besides; the result describes what
@@ -156,6 +159,7 @@ func described(out *machine.Effects) string {
 	for _, r := range out.Replies {
 		fmt.Fprintf(&b, "reply %d: %v purged %d made %v start %d\n", r.Request, r.Err, r.Purged, r.Made, r.Start)
 	}
+	fmt.Fprintln(&b, "unfinished", out.Unfinished)
 	for i := range out.Stored {
 		s := &out.Stored[i]
 		fmt.Fprintf(&b, "stored %d %d %s %q %q\n", s.Seq, s.Time, s.Subject, s.Header, s.Data)

@@ -24,7 +24,11 @@ type randomLog struct {
 
 func newRandomLog(t testing.TB, seed uint64) *randomLog {
 	rng := rand.New(rand.NewPCG(seed, 3))
-	return &randomLog{model: newModel(t, rng.IntN(3) == 0), rng: rng, now: int64(time.Hour)}
+	l := &randomLog{model: newModel(t, rng.IntN(3) == 0), rng: rng, now: int64(time.Hour)}
+	if seed%2 == 1 {
+		l.machine.Stream().StepMost = 2
+	}
+	return l
 }
 
 func (l *randomLog) oneIn(n int) bool { return l.rng.IntN(n) == 0 }

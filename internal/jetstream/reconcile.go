@@ -11,6 +11,7 @@ import (
 	"weir/internal/consumer"
 	"weir/internal/machine"
 	"weir/internal/meta"
+	"weir/internal/stream"
 )
 
 // metaApplied takes the effects of a meta command. It runs on the apply worker.
@@ -238,12 +239,16 @@ func (s *Stream) scheduleExpiry() {
 	d := &s.duty
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	at := time.Unix(0, due)
+	at, now := time.Unix(0, due), s.node.cfg.Clock.Now()
 	if due == 0 || d.over || at.Equal(d.expire) {
 		return
 	}
+	wait := max(at.Sub(now), minExpiryPause)
+	if due == stream.Now {
+		// The next step when this one is applied, or if it never is.
+		wait = max(d.asked.Add(expireAgain).Sub(now), minSweepPause)
+	}
 	d.expire = at
-	wait := max(at.Sub(s.node.cfg.Clock.Now()), minExpiryPause)
 	if d.timer != nil {
 		d.timer.Stop()
 	}
@@ -254,6 +259,13 @@ func (s *Stream) scheduleExpiry() {
 // together go together.
 const minExpiryPause = 50 * time.Millisecond
 
+// minSweepPause keeps the steps of a removal apart, so that publishes get their turn.
+const minSweepPause = 5 * time.Millisecond
+
+// expireAgain is how long a step of a removal may be under way until another one is
+// proposed.
+const expireAgain = 5 * time.Second
+
 func (s *Stream) expire() {
 	s.duty.mu.Lock()
 	s.duty.expire = time.Time{}
@@ -262,6 +274,9 @@ func (s *Stream) expire() {
 		return
 	}
 	now := s.node.cfg.Clock.Now()
+	s.duty.mu.Lock()
+	s.duty.asked = now
+	s.duty.mu.Unlock()
 	cmd := machine.Append(nil, machine.Origin{Proposer: s.replica}, &machine.Expire{Time: now.UnixNano(), Zoned: s.zonedNext(now)})
 	if err := s.group.Propose(cmd); err != nil {
 		s.node.cfg.Logger.Debugf("Expire messages of %s: %v", s.name, err)

@@ -83,7 +83,9 @@ type duty struct {
 	again  bool      // another one is wanted
 	over   bool      // none begins any more, nor is a timer set
 	expire time.Time // for when an expiry is scheduled
-	timer  base.Timer
+	// asked is when an Expire was proposed that is not applied yet; zero when there is none.
+	asked time.Time
+	timer base.Timer
 }
 
 // pendingOrigin is who waits for the answer to a create or update.
@@ -279,6 +281,7 @@ func (s *Stream) Snapshot() (rafthost.Snapshot, error) {
 // Restore replaces the store by an image and loads the machine anew.
 func (s *Stream) Restore(index uint64, r io.Reader) error {
 	s.stopRunners(runner.CloseLeadership)
+	s.requests.failAll(errLostLeadership) // what they wait for may be behind the image
 	if err := s.store.Restore(r); err != nil {
 		return err
 	}
@@ -369,8 +372,15 @@ func (s *Stream) over() {
 	s.copying.stop()
 	s.duty.stop()
 	s.deltas.clear()
-	s.requests.fail(s.node.cfg.Clock.Now(), errLostLeadership)
+	s.requests.failAll(errLostLeadership)
 	s.recount()
+}
+
+// expired notes that an Expire was applied.
+func (d *duty) expired() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asked, d.expire = time.Time{}, time.Time{}
 }
 
 func (d *duty) stop() {

@@ -29,6 +29,8 @@ type waiters[R any] struct {
 type waiter[R any] struct {
 	done  func(R, error) // called once, not under the lock
 	since time.Time
+	// applied: the command was, and its result is to come.
+	applied bool
 }
 
 func newWaiters[R any]() *waiters[R] {
@@ -49,7 +51,7 @@ func (w *waiters[R]) add(now time.Time, done func(R, error)) uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.next++
-	w.wait[w.next] = waiter[R]{done, now}
+	w.wait[w.next] = waiter[R]{done: done, since: now}
 	return w.next
 }
 
@@ -62,12 +64,33 @@ func (w *waiters[R]) take(seq uint64) func(R, error) {
 	return d
 }
 
-// fail ends all waiters that began up to now.
+// goesOn notes that a command was applied and that its result will come with a later
+// one.
+func (w *waiters[R]) goesOn(seq uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if x, ok := w.wait[seq]; ok {
+		x.applied = true
+		w.wait[seq] = x
+	}
+}
+
+// fail ends all waiters that began up to now, but for those whose command was applied
+// and goes on, whoever leads.
 func (w *waiters[R]) fail(now time.Time, err error) {
+	w.end(err, func(x waiter[R]) bool { return !x.applied && !x.since.After(now) })
+}
+
+// failAll ends all waiters.
+func (w *waiters[R]) failAll(err error) {
+	w.end(err, func(waiter[R]) bool { return true })
+}
+
+func (w *waiters[R]) end(err error, ends func(waiter[R]) bool) {
 	var ended []func(R, error)
 	w.mu.Lock()
 	for seq, x := range w.wait {
-		if !x.since.After(now) {
+		if ends(x) {
 			ended = append(ended, x.done)
 			delete(w.wait, seq)
 		}

@@ -4,6 +4,7 @@ import (
 	"weir/internal/api"
 	"weir/internal/apierr"
 	"weir/internal/machine"
+	"weir/internal/subject"
 )
 
 // streamPurge answers $JS.API.STREAM.PURGE.<stream> on the stream's leader. It
@@ -23,7 +24,20 @@ func (c *call) streamPurge() {
 	if st == nil {
 		return
 	}
-	cmd := &machine.Purge{Filter: req.Subject, Below: req.Sequence, Keep: req.Keep, UpTo: st.Store().Reader().State().LastSeq}
+	reader := st.Store().Reader()
+	cmd := &machine.Purge{Filter: req.Subject, Below: req.Sequence, Keep: req.Keep, UpTo: reader.State().LastSeq}
+	if req.Keep > 0 && subject.Valid(req.Subject) && subject.HasWildcard(req.Subject) {
+		// Looking for the newest may take seconds, so it is done here and not while the command is applied.
+		below, ok, err := reader.NthLast(subject.NewFilter(req.Subject), cmd.UpTo, req.Keep)
+		if err != nil {
+			c.readFailed(st, err)
+			return
+		}
+		cmd.Below, cmd.Keep = 1, 0
+		if ok {
+			cmd.Below = below
+		}
+	}
 	c.propose(st, cmd, func(r machine.Reply) {
 		if r.Err != nil {
 			c.fail(r.Err)

@@ -27,6 +27,10 @@ type Effects struct {
 	StreamChanged bool
 	// Trimmed: many messages may have been removed other than by an ack, so that consumers lost pending ones.
 	Trimmed bool
+	// Unfinished has the requests of this replica, by Origin.Seq, that later entries go on with.
+	Unfinished []uint64
+	// Expired: the entry was an Expire.
+	Expired bool
 	// Lost has the pending messages of consumers that were removed one by one.
 	Lost []Lost
 }
@@ -34,7 +38,7 @@ type Effects struct {
 // Reset empties e and keeps its memory.
 func (e *Effects) Reset() {
 	*e = Effects{Published: e.Published[:0], Replies: e.Replies[:0], Stored: e.Stored[:0], Previous: e.Previous[:0], Deltas: e.Deltas[:0],
-		Consumers: e.Consumers[:0], Lost: e.Lost[:0]}
+		Consumers: e.Consumers[:0], Lost: e.Lost[:0], Unfinished: e.Unfinished[:0]}
 }
 
 // Lost is a message that a consumer waits for no longer, because it was removed.

@@ -275,7 +275,10 @@ func (a *applier) expire(body []byte) error {
 	if r.Bad {
 		return fmt.Errorf("expire: %w", errCommand)
 	}
-	a.out.Trimmed = true
+	a.out.Trimmed, a.out.Expired = true, true
+	if err := a.sweep(); err != nil {
+		return err
+	}
 	if err := a.stream.Fire(now, zoned, func(m *msg.Message, previous uint64) {
 		a.message = *m
 		a.stored(previous)
@@ -309,13 +312,32 @@ func (a *applier) update(c *Update) error {
 }
 
 func (a *applier) purge(c *Purge) error {
-	n, refused, err := a.stream.Purge(stream.PurgeRequest{Filter: c.Filter, Below: c.Below, Keep: c.Keep, UpTo: c.UpTo})
+	n, done, refused, err := a.stream.Purge(stream.PurgeRequest{
+		Filter: c.Filter, Below: c.Below, Keep: c.Keep, UpTo: c.UpTo, Proposer: uint64(a.origin.Proposer), Request: a.origin.Seq,
+	})
 	if err != nil {
 		return err
 	}
 	a.out.Trimmed = n > 0
-	a.reply(Reply{Purged: n, Err: refused})
+	if done {
+		a.reply(Reply{Purged: n, Err: refused})
+	} else if a.mine {
+		a.out.Unfinished = append(a.out.Unfinished, a.origin.Seq)
+	}
 	return nil
+}
+
+// sweep goes on with what was begun, and answers the purges that are done.
+func (a *applier) sweep() error {
+	return a.stream.Sweep(func(p stream.Swept) {
+		switch {
+		case p.Proposer != uint64(a.self):
+		case p.Done:
+			a.out.Replies = append(a.out.Replies, Reply{Request: p.Request, Purged: p.Removed})
+		default:
+			a.out.Unfinished = append(a.out.Unfinished, p.Request)
+		}
+	})
 }
 
 func (a *applier) deleteMsg(c *DeleteMsg) error {

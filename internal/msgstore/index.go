@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -351,8 +352,7 @@ func (v view) subjects(f subject.Filter, visit func(subj string, total subjectTo
 	return nil
 }
 
-// matching visits the subjects that match a pattern: those in memory merged with
-// those in Pebble, alphabetically.
+// matching visits the subjects that match a pattern, alphabetically.
 func (v view) matching(pattern string, visit func(string, subjectTotal, []uint64) (bool, error)) error {
 	if !subject.HasWildcard(pattern) {
 		total, open, err := v.lookup(pattern)
@@ -361,9 +361,25 @@ func (v view) matching(pattern string, visit func(string, subjectTotal, []uint64
 		}
 		return err
 	}
+	return v.merged(pattern, "", func(name string) bool { return subject.Match(name, pattern) }, visit)
+}
+
+// alike visits the subjects from one on that begin as a pattern does, whether or not
+// it matches them, alphabetically. A literal pattern is alike to itself only.
+func (v view) alike(pattern, from string, visit func(string, subjectTotal, []uint64) (bool, error)) error {
+	if !subject.HasWildcard(pattern) {
+		return v.matching(pattern, visit)
+	}
+	prefix := literalBeginning(pattern)
+	return v.merged(pattern, from, func(name string) bool { return name >= from && strings.HasPrefix(name, prefix) }, visit)
+}
+
+// merged visits the wanted subjects, from one on, that begin as a pattern does: those
+// in memory merged with those in Pebble, alphabetically.
+func (v view) merged(pattern, from string, wanted func(string) bool, visit func(string, subjectTotal, []uint64) (bool, error)) error {
 	var names []string
 	for name := range v.area.subjects {
-		if subject.Match(name, pattern) {
+		if wanted(name) {
 			names = append(names, name)
 		}
 	}
@@ -380,18 +396,19 @@ func (v view) matching(pattern string, visit func(string, subjectTotal, []uint64
 		}
 		return nil
 	}
-	err := v.persisted(pattern, func(name []byte, value []byte) (bool, error) {
-		if err := upTo(string(name), true); err != nil || stopped {
+	err := v.persisted(literalBeginning(pattern), from, func(key []byte, value []byte) (bool, error) {
+		name := unsafe.String(unsafe.SliceData(key), len(key)) // until the next key
+		if err := upTo(name, true); err != nil || stopped {
 			return false, err
 		}
-		if v.area.subjects[string(name)] != nil || !subject.Match(string(name), pattern) {
+		if v.area.subjects[name] != nil || !wanted(name) {
 			return true, nil
 		}
 		total, err := decodeTotal(value)
 		if err != nil {
 			return false, err
 		}
-		more, err := visit(string(name), total, nil)
+		more, err := visit(strings.Clone(name), total, nil)
 		stopped = !more
 		return more, err
 	})
@@ -401,23 +418,29 @@ func (v view) matching(pattern string, visit func(string, subjectTotal, []uint64
 	return upTo("", false)
 }
 
-// persisted visits the totals in Pebble that a pattern's literal beginning allows.
-func (v view) persisted(pattern string, visit func(name, value []byte) (bool, error)) error {
+// literalBeginning is how the subjects that a pattern matches begin: its tokens
+// before the first wildcard.
+func literalBeginning(pattern string) string {
+	n := 0
+	for token := range strings.SplitSeq(pattern, ".") {
+		if token == "*" || token == ">" {
+			return strings.TrimSuffix(pattern[:n], ".")
+		}
+		n += len(token) + 1
+	}
+	return pattern
+}
+
+// persisted visits the totals in Pebble of the subjects that begin with a prefix,
+// from one on.
+func (v view) persisted(prefix, from string, visit func(name, value []byte) (bool, error)) error {
 	if v.apply && v.s.reset != 0 {
 		return nil
 	}
-	prefix := appendPrefix(nil, v.number, kindTotal)
-	skip := len(prefix)
-	for i, token := range strings.Split(pattern, ".") {
-		if token == "*" || token == ">" {
-			break
-		}
-		if i > 0 {
-			prefix = append(prefix, '.')
-		}
-		prefix = append(prefix, token...)
-	}
-	return v.s.db.scan(v.index, prefix, func(key, value []byte) (bool, error) {
+	lower := appendSubjectKey(nil, v.number, kindTotal, max(prefix, from))
+	skip := len(appendPrefix(nil, v.number, kindTotal))
+	upper := upperBound(appendSubjectKey(nil, v.number, kindTotal, prefix))
+	return v.s.db.scanRange(v.index, lower, upper, func(key, value []byte) (bool, error) {
 		return visit(key[skip:], value)
 	})
 }

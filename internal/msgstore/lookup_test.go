@@ -2,6 +2,7 @@ package msgstore
 
 import (
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -76,7 +77,7 @@ func TestTotalsAfterFlush(t *testing.T) {
 	count(of)
 	flush()
 	count(of)
-	if _, _, err := s.Purge(s.State().LastSeq + 1); err != nil {
+	if _, _, err := s.Purge(s.State().LastSeq+1, math.MaxInt); err != nil {
 		t.Fatal(err)
 	}
 	commit()

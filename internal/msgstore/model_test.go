@@ -132,8 +132,11 @@ func (d *driver) purge() {
 	if len(d.m.msgs) > 0 && d.rng.IntN(2) == 0 {
 		below = d.m.msgs[d.rng.IntN(len(d.m.msgs))].Seq
 	}
-	n, _, err := d.s.Purge(below)
-	d.must(err)
+	n := d.inSteps(func(most int) (uint64, bool) {
+		n, done, err := d.s.Purge(below, most)
+		d.must(err)
+		return n, done
+	})
 	before := len(d.m.msgs)
 	d.m.msgs = slices.DeleteFunc(d.m.msgs, func(x msg.Message) bool { return x.Seq < below })
 	if int(n) != before-len(d.m.msgs) {
@@ -143,8 +146,9 @@ func (d *driver) purge() {
 
 // purgeMatching purges by a random filter, sparing some of each subject.
 func (d *driver) purgeMatching() {
-	filters := append([][]string{{d.subject()}}, testFilters...)
-	f := subject.NewFilter(filters[d.rng.IntN(len(filters))]...)
+	patterns := []string{d.subject(), "", ">", "a.1", "a.*", "b.>", "*.3", "nothing", "nothing.*"}
+	pattern := patterns[d.rng.IntN(len(patterns))]
+	f := subject.NewFilter(cmp.Or(pattern, ">"))
 	below, keep := d.m.last+1, uint64(d.rng.IntN(3))
 	if d.rng.IntN(2) == 0 {
 		below = uint64(d.rng.Int64N(int64(below)))
@@ -163,16 +167,53 @@ func (d *driver) purgeMatching() {
 		return true
 	})
 	want, before := len(gone), ""
-	n, err := d.s.PurgeMatching(f, below, keep, func(info msg.Info) {
-		if !gone[info.Seq] || len(f.Subjects()) <= 1 && info.Subject < before {
-			d.t.Fatalf("purge of %v below %d but for %d removes message %d of %s after %s", f.Subjects(), below, keep, info.Seq, info.Subject, before)
-		}
-		delete(gone, info.Seq)
-		before = info.Subject
+	from := ""
+	n := d.inSteps(func(most int) (n uint64, done bool) {
+		var err error
+		from, err = d.s.PurgeMatching(pattern, from, below, keep, most, func(info msg.Info) {
+			if !gone[info.Seq] || info.Subject < before {
+				d.t.Fatalf("purge of %v below %d but for %d removes message %d of %s after %s", pattern, below, keep, info.Seq, info.Subject, before)
+			}
+			delete(gone, info.Seq)
+			before = info.Subject
+			n++
+		})
+		d.must(err)
+		return n, from == ""
 	})
-	d.must(err)
 	if int(n) != want || len(gone) > 0 {
 		d.t.Fatalf("purge of %v below %d but for %d: %d, want %d", f.Subjects(), below, keep, n, want)
+	}
+}
+
+// inSteps repeats a removal until it is done.
+func (d *driver) inSteps(remove func(most int) (uint64, bool)) (n uint64) {
+	for most := []int{1, 7, 100, math.MaxInt}[d.rng.IntN(4)]; ; most *= 2 {
+		k, done := remove(most)
+		if n += k; done {
+			return n
+		}
+		if int(k) != most {
+			d.t.Fatalf("%d removed, which is not all, instead of %d", k, most)
+		}
+	}
+}
+
+// checkNthLast compares a random question with the model.
+func (d *driver) checkNthLast(f subject.Filter, want []msg.Message, ask func(f subject.Filter, upTo, n uint64) (uint64, bool, error)) {
+	d.t.Helper()
+	upTo, n := uint64(d.rng.Int64N(int64(d.m.last)+2)), 1+d.rng.IntN(len(want)+2)
+	if d.rng.IntN(2) == 0 {
+		upTo = math.MaxUint64
+	}
+	i, _ := slices.BinarySearchFunc(want, upTo, func(x msg.Message, seq uint64) int { return cmp.Compare(x.Seq, seq) })
+	if i < len(want) && want[i].Seq == upTo {
+		i++
+	}
+	seq, ok, err := ask(f, upTo, uint64(n))
+	d.must(err)
+	if ok != (n <= i) || ok && seq != want[i-n].Seq {
+		d.t.Fatalf("%v: %d. last up to %d of %d is %d %v", f.Subjects(), n, upTo, i, seq, ok)
 	}
 }
 
@@ -245,6 +286,8 @@ func (d *driver) checkApply() {
 		d.must(err)
 		equalMessage(d.t, ok, got, &x)
 	}
+	f := subject.NewFilter(testFilters[d.rng.IntN(len(testFilters))]...)
+	d.checkNthLast(f, d.m.matching(f), d.s.NthLast)
 	d.checkKeys(d.s.ScanKeys)
 }
 
@@ -347,6 +390,7 @@ func (d *driver) checkFilter(r Reader, f subject.Filter, want []msg.Message) {
 			d.t.Fatalf("%v: last up to %d is %d %v", f.Subjects(), from, last, ok)
 		}
 	}
+	d.checkNthLast(f, want, r.NthLast)
 	lasts, counts := map[string]uint64{}, map[string]uint64{}
 	for _, x := range want {
 		lasts[x.Subject] = x.Seq

@@ -386,25 +386,28 @@ func (s *Store) advanceFirst(seq uint64) error {
 	return nil
 }
 
-// Purge removes every message with a sequence less than below.
-func (s *Store) Purge(below uint64) (msgs, bytes uint64, err error) {
+// Purge removes the messages with a sequence less than below, up to most of them
+// unless that is all there are, and counts them. done: none is left.
+func (s *Store) Purge(below uint64, most int) (msgs uint64, done bool, err error) {
 	if err := s.usable(); err != nil {
-		return 0, 0, err
+		return 0, false, err
 	}
 	if st := s.cur.state; below > st.LastSeq && st.Msgs > resetThreshold {
 		s.resetAll()
-		return st.Msgs, st.Bytes, nil
+		return st.Msgs, true, nil
 	}
 	for s.cur.state.Msgs > 0 && s.cur.state.FirstSeq < below {
-		info, ok, err := s.Delete(s.cur.state.FirstSeq, false)
+		if msgs == uint64(most) {
+			return msgs, false, nil
+		}
+		_, ok, err := s.Delete(s.cur.state.FirstSeq, false)
 		if err != nil {
-			return msgs, bytes, err
+			return msgs, false, err
 		}
 		base.Assert(ok, "first message %d is missing", s.cur.state.FirstSeq)
 		msgs++
-		bytes += uint64(info.Size)
 	}
-	return msgs, bytes, nil
+	return msgs, true, nil
 }
 
 // resetAll removes every message. The shared structures stay as they are for the

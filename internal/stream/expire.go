@@ -11,15 +11,14 @@ import (
 	"weir/internal/msg"
 )
 
-// expireBatch bounds the messages that one Expire removes, so that no entry takes long to apply. NextExpiry stays in the
-// past while there is more to do.
-const expireBatch = 4096
-
-// NextExpiry is when the next message is due to expire (unix ns); 0 is never. It may be early; the Expire that follows
-// then corrects it.
+// NextExpiry is when the next message is due to expire (unix ns); 0 is never, and Now while a removal goes on. It may be early;
+// the Expire that follows then corrects it. It stays in the past while more is due than one Expire removes.
 func (s *Stream) NextExpiry() int64 {
 	if s.loading {
 		return 0
+	}
+	if len(s.sweeps) > 0 || s.overLimits() {
+		return Now
 	}
 	var next int64
 	if !s.cfg.Sealed {
@@ -67,7 +66,7 @@ func (s *Stream) expireByAge(now int64, visit func(*msg.Message)) error {
 		return nil
 	}
 	from, onlySpared := max(s.spared+1, s.store.State().FirstSeq), true
-	for removed := 0; removed < expireBatch; {
+	for removed := 0; removed < s.StepMost; {
 		info, ok, err := s.store.NextInfo(from)
 		if err != nil {
 			return err
@@ -195,7 +194,7 @@ func (s *Stream) expireTTLs(now int64, visit func(*msg.Message)) error {
 	var over []due
 	err := s.store.ScanKeys([]byte{keyExpiry}, func(key, _ []byte) bool {
 		at, seq, ok := splitExpiryKey(key)
-		if !ok || at > now || len(over) == expireBatch {
+		if !ok || at > now || len(over) == s.StepMost {
 			return false
 		}
 		over = append(over, due{at, seq})

@@ -146,6 +146,11 @@ func (s *Stream) store1(d *directives, m *msg.Message) (result Published, err er
 		return result, err
 	}
 	ttl := s.raiseTTL(d, m)
+	if d.rollup == rollupAll {
+		if err := s.rollUpAll(m); err != nil {
+			return result, err
+		}
+	}
 	if err := s.store.Append(m); err != nil {
 		return result, err
 	}
@@ -157,8 +162,8 @@ func (s *Stream) store1(d *directives, m *msg.Message) (result Published, err er
 			return result, err
 		}
 	}
-	if d.rollup != "" {
-		if err := s.rollUp(d.rollup, m); err != nil {
+	if d.rollup == rollupSubject {
+		if err := s.rollUp(m); err != nil {
 			return result, err
 		}
 	}

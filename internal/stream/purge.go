@@ -2,10 +2,10 @@ package stream
 
 import (
 	"fmt"
+	"math"
 
 	"weir/internal/api"
 	"weir/internal/apierr"
-	"weir/internal/msg"
 	"weir/internal/subject"
 )
 
@@ -16,18 +16,24 @@ type PurgeRequest struct {
 	Keep   uint64 // spare that many of the newest; not together with Below
 	// UpTo, unless 0, is the last sequence when the request was taken: what came later stays.
 	UpTo uint64
+	// Proposer and Request name who asked; see Swept.
+	Proposer, Request uint64
 }
 
-// Purge removes messages and counts them.
-func (s *Stream) Purge(r PurgeRequest) (n uint64, refused *apierr.Error, err error) {
+// Purge removes messages and counts them. done is false when they are too many for one entry: Sweep goes on with them, and says
+// when it is done.
+func (s *Stream) Purge(r PurgeRequest) (n uint64, done bool, refused *apierr.Error, err error) {
 	if e := s.checkOpen(); e != nil {
-		return 0, e, nil
+		return 0, true, e, nil
 	}
 	if s.cfg.DenyPurge {
-		return 0, apierr.JSStreamPurgeFailedF("stream purge not permitted"), nil
+		return 0, true, apierr.JSStreamPurgeFailedF("stream purge not permitted"), nil
 	}
 	if r.Below > 0 && r.Keep > 0 || r.Below > MaxSeq {
-		return 0, apierr.JSBadRequestErr, nil
+		return 0, true, apierr.JSBadRequestErr, nil
+	}
+	if len(s.sweeps) >= maxSweeps {
+		return 0, true, apierr.JSStreamPurgeFailedF("too many purges are under way"), nil
 	}
 	all := r.Filter == "" || r.Filter == ">"
 	if all && r.Below > s.store.State().LastSeq+1 {
@@ -40,73 +46,25 @@ func (s *Stream) Purge(r PurgeRequest) (n uint64, refused *apierr.Error, err err
 	if r.Below > 0 {
 		below = min(below, r.Below)
 	}
-	if all {
-		n, err = s.purgeAll(below, r.Keep)
-	} else {
-		n, err = s.purgeFiltered(r.Filter, below, r.Keep)
-	}
-	return n, nil, err
-}
-
-func (s *Stream) purgeAll(below, keep uint64) (uint64, error) {
-	for i := uint64(0); i < keep; i++ {
-		seq, ok, err := s.store.LastMatching(subject.Filter{}, below-1)
-		if err != nil {
-			return 0, err
+	w := &sweep{Below: below, Proposer: r.Proposer, Request: r.Request}
+	if !all {
+		if !subject.Valid(r.Filter) || !storable(r.Filter) {
+			return 0, true, nil, nil
 		}
-		if !ok {
-			return 0, nil
+		w.Filter = r.Filter
+	}
+	if r.Keep > 0 {
+		f := subject.Filter{}
+		if !all {
+			f = subject.NewFilter(r.Filter)
 		}
-		below = seq
-	}
-	return s.purgeBelow(below)
-}
-
-func (s *Stream) purgeFiltered(filter string, below, keep uint64) (n uint64, err error) {
-	if !subject.Valid(filter) || !storable(filter) {
-		return 0, nil
-	}
-	if !subject.HasWildcard(filter) && below == s.store.State().LastSeq+1 {
-		return s.keepNewest(filter, keep)
-	}
-	f := subject.NewFilter(filter)
-	if keep > 0 {
-		if below, err = s.cutoff(f, below, keep); err != nil {
-			return 0, err
+		ok := false
+		if w.Below, ok, err = s.store.NthLast(f, below-1, r.Keep); err != nil || !ok {
+			return 0, true, nil, err
 		}
 	}
-	return s.purgeMatching(f, below, 0)
-}
-
-// purgeMatching takes out the messages below a sequence that match f, but for the newest keep of each subject.
-func (s *Stream) purgeMatching(f subject.Filter, below, keep uint64) (uint64, error) {
-	var gone []uint64
-	n, err := s.store.PurgeMatching(f, below, keep, func(info msg.Info) {
-		if s.scheduled {
-			gone = append(gone, info.Seq)
-		}
-		if s.Removed != nil {
-			s.Removed(info)
-		}
-	})
-	for _, seq := range gone {
-		if err == nil {
-			err = s.unplan(seq)
-		}
-	}
-	return n, err
-}
-
-// cutoff is the sequence of the keep-th newest message below a bound that matches f, 0 when there are fewer.
-func (s *Stream) cutoff(f subject.Filter, below, keep uint64) (uint64, error) {
-	for ; keep > 0; keep-- {
-		seq, ok, err := s.store.LastMatching(f, below-1)
-		if err != nil || !ok {
-			return 0, err
-		}
-		below = seq
-	}
-	return below, nil
+	done, err = s.beginSweep(w)
+	return w.Removed, done, nil, err
 }
 
 // DeleteMsg removes one message on a client's request.
@@ -147,18 +105,6 @@ func (s *Stream) remove(seq uint64, erase bool) (bool, error) {
 	return ok, err
 }
 
-// purgeBelow takes out every message below a sequence.
-func (s *Stream) purgeBelow(below uint64) (uint64, error) {
-	n, _, err := s.store.Purge(below)
-	if err == nil {
-		err = s.unplanBelow(below)
-	}
-	if err == nil && s.Purged != nil {
-		s.Purged(s.store.State().FirstSeq)
-	}
-	return n, err
-}
-
 // Release removes a message that every consumer is through with. It tells whether it was there.
 func (s *Stream) Release(seq uint64) (bool, error) {
 	_, ok, err := s.store.Delete(seq, false)
@@ -174,7 +120,7 @@ func (s *Stream) Release(seq uint64) (bool, error) {
 // ReleaseAll removes every message.
 func (s *Stream) ReleaseAll() error {
 	end := s.store.State().LastSeq + 1
-	if _, _, err := s.store.Purge(end); err != nil {
+	if _, _, err := s.store.Purge(end, math.MaxInt); err != nil {
 		return err
 	}
 	return s.unplanBelow(end)

@@ -13,11 +13,13 @@ type Store interface {
 	Append(m *msg.Message) error
 	// Delete removes one message; false when there is none under seq. With erase its bytes are overwritten.
 	Delete(seq uint64, erase bool) (msg.Info, bool, error)
-	// Purge removes every message with a sequence less than below.
-	Purge(below uint64) (msgs, bytes uint64, err error)
-	// PurgeMatching removes the messages with a sequence less than below whose subject the filter matches, but for the newest
-	// keep of each subject. removed is told of each, subject by subject in alphabetical order.
-	PurgeMatching(f subject.Filter, below, keep uint64, removed func(msg.Info)) (uint64, error)
+	// Purge removes the messages with a sequence less than below, up to most of them unless that is all there are. done: none
+	// is left.
+	Purge(below uint64, most int) (msgs uint64, done bool, err error)
+	// PurgeMatching removes the messages with a sequence less than below whose subject the pattern matches ("" is all), but for
+	// the newest keep of each subject. removed is told of each, subject by subject in alphabetical order. It begins with the
+	// subject from and ends after most messages; next is where to go on, "" when nothing is left.
+	PurgeMatching(pattern, from string, below, keep uint64, most int, removed func(msg.Info)) (next string, err error)
 	// SetLast raises State().LastSeq to seq without a message. time (unix ns) is that of a message that was not kept; 0 for none.
 	SetLast(seq uint64, time int64)
 	State() msg.State
@@ -34,6 +36,8 @@ type Store interface {
 	CountFor(literal string) (uint64, error)
 	// LastMatching is the highest sequence up to upTo whose subject the filter matches.
 	LastMatching(f subject.Filter, upTo uint64) (uint64, bool, error)
+	// NthLast is the message up to upTo that the filter matches with n-1 newer ones; false when there are fewer than n.
+	NthLast(f subject.Filter, upTo, n uint64) (uint64, bool, error)
 	// SeqAtTime is the first sequence whose message was stored at or after t (unix ns), LastSeq+1 when there is none.
 	SeqAtTime(t int64) (uint64, error)
 

@@ -29,6 +29,7 @@ const (
 	keyPlan      = 'a' // + time at which a schedule is due (unix ns, 8 bytes) + sequence of its message (8 bytes) → nothing
 	keyDue       = 'b' // + sequence of a message that holds a schedule (8 bytes) → when it is due (8 bytes)
 	keyZoned     = 'z' // + sequence of such a message (8 bytes) → varint time after which it is due next, zone, 0, pattern
+	keySweep     = 'w' // + number (8 bytes) → JSON of sweep
 	keyFastBatch = 'f' // + id → uvarint last sequence, uvarint stream sequence, varint time
 )
 
@@ -44,6 +45,7 @@ type Stream struct {
 	dedupe  dedupeIDs
 	origins origins
 	fast    fastBatches
+	sweeps  []*sweep // under way, oldest first
 	// lastMsgID is the message id of the last message stored, "" when it had none.
 	lastMsgID      string
 	lastMsgIDDirty bool
@@ -60,6 +62,10 @@ type Stream struct {
 
 	// loading: a backup is being put in; see InitLoading.
 	loading bool
+
+	// StepMost bounds the messages that one entry removes, so that none takes long to apply. It is a part of the state machine:
+	// only tests change it.
+	StepMost int
 
 	// Interested says whether a consumer wants a subject. It is asked only under interest retention; nil is nobody.
 	Interested func(literal string) bool
@@ -82,11 +88,14 @@ type header struct {
 
 // Open loads the stream that stands in store. ok is false when none does: the next call must be Init.
 func Open(store Store) (s *Stream, ok bool, err error) {
-	s = &Stream{store: store, dedupe: dedupeIDs{seqs: map[string]uint64{}}, zoned: map[uint64]*Zoned{}}
+	s = &Stream{store: store, dedupe: dedupeIDs{seqs: map[string]uint64{}}, zoned: map[uint64]*Zoned{}, StepMost: stepMost}
 	if err := s.origins.load(store); err != nil {
 		return nil, false, err
 	}
 	if err := s.fast.load(store); err != nil {
+		return nil, false, err
+	}
+	if err := s.loadSweeps(); err != nil {
 		return nil, false, err
 	}
 	value, ok, err := store.Get([]byte{keyHeader})
@@ -225,6 +234,7 @@ func (s *Stream) Hash() uint64 {
 		h.Write(s.valueBuf)
 	}
 	s.fast.hash(h)
+	s.hashSweeps(h)
 	return h.Sum64()
 }
 

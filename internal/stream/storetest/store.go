@@ -75,34 +75,41 @@ func (s *Store) Delete(seq uint64, _ bool) (msg.Info, bool, error) {
 }
 
 // Purge implements stream.Store.
-func (s *Store) Purge(below uint64) (n, size uint64, err error) {
+func (s *Store) Purge(below uint64, most int) (uint64, bool, error) {
 	i := s.find(below)
-	for _, m := range s.msgs[:i] {
-		size += uint64(s.size(m))
+	if below <= s.last || i <= 1000 {
+		i = min(i, most)
 	}
-	s.bytes -= size
+	for _, m := range s.msgs[:i] {
+		s.bytes -= uint64(s.size(m))
+	}
 	s.msgs = slices.Delete(s.msgs, 0, i)
-	return uint64(i), size, nil
+	return uint64(i), s.find(below) == 0, nil
 }
 
 // PurgeMatching implements stream.Store.
-func (s *Store) PurgeMatching(f subject.Filter, below, keep uint64, removed func(msg.Info)) (n uint64, err error) {
-	left := map[string]uint64{}
+func (s *Store) PurgeMatching(pattern, from string, below, keep uint64, most int, removed func(msg.Info)) (next string, err error) {
+	bySubject := map[string][]uint64{}
 	for _, m := range s.msgs {
-		left[m.Subject]++
-	}
-	for _, subj := range slices.Sorted(maps.Keys(left)) {
-		for _, m := range slices.Clone(s.msgs) {
-			if m.Subject != subj || !f.Match(subj) || m.Seq >= below || left[subj] <= keep {
-				continue
-			}
-			info, _, _ := s.Delete(m.Seq, false)
-			left[subj]--
-			removed(info)
-			n++
+		if m.Subject >= from && (pattern == "" || subject.Match(m.Subject, pattern)) {
+			bySubject[m.Subject] = append(bySubject[m.Subject], m.Seq)
 		}
 	}
-	return n, nil
+	for _, subj := range slices.Sorted(maps.Keys(bySubject)) {
+		seqs := bySubject[subj]
+		for i, seq := range seqs {
+			if seq >= below || uint64(len(seqs)-i) <= keep {
+				break
+			}
+			if most == 0 {
+				return subj, nil
+			}
+			info, _, _ := s.Delete(seq, false)
+			removed(info)
+			most--
+		}
+	}
+	return "", nil
 }
 
 // SetLast implements stream.Store.
@@ -195,6 +202,19 @@ func (s *Store) CountFor(literal string) (n uint64, err error) {
 func (s *Store) LastMatching(f subject.Filter, upTo uint64) (uint64, bool, error) {
 	for _, m := range slices.Backward(s.msgs) {
 		if m.Seq <= upTo && f.Match(m.Subject) {
+			return m.Seq, true, nil
+		}
+	}
+	return 0, false, nil
+}
+
+// NthLast implements stream.Store.
+func (s *Store) NthLast(f subject.Filter, upTo, n uint64) (uint64, bool, error) {
+	for _, m := range slices.Backward(s.msgs) {
+		if m.Seq > upTo || !f.Match(m.Subject) {
+			continue
+		}
+		if n--; n == 0 {
 			return m.Seq, true, nil
 		}
 	}
