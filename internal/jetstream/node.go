@@ -189,11 +189,13 @@ func New(cfg Config) (*Node, error) {
 func (n *Node) openStores() (err error) {
 	fs, dir := n.cfg.FS, n.cfg.Dir
 	if n.fileLog, err = raftlog.Open(raftlog.Options{
-		FS: fs, Dir: fs.PathJoin(dir, "raft"), Logger: n.cfg.Logger, SegmentSize: n.cfg.LogSegment,
+		FS: fs, Dir: fs.PathJoin(dir, "raft"), Logger: n.cfg.Logger, Clock: n.cfg.Clock, SegmentSize: n.cfg.LogSegment,
 	}); err != nil {
 		return fmt.Errorf("open raft log: %w", err)
 	}
-	if n.fileDB, err = msgstore.Open(msgstore.Options{FS: fs, Dir: fs.PathJoin(dir, "streams"), Logger: n.cfg.Logger}); err != nil {
+	if n.fileDB, err = msgstore.Open(msgstore.Options{
+		FS: fs, Dir: fs.PathJoin(dir, "streams"), Logger: n.cfg.Logger, BeforeSync: n.fileLog.SyncRelaxed,
+	}); err != nil {
 		return fmt.Errorf("open message store: %w", err)
 	}
 	mem := vfs.NewMem()

@@ -140,9 +140,11 @@ func (n *Node) openStream(a *meta.Assignment, r base.Replica, initial []base.Rep
 	if err := s.comeback.open(s); err != nil {
 		return nil, fmt.Errorf("open log of stream %s: %w", a.Name, err)
 	}
-	s.group, err = n.host.Open(rafthost.GroupConfig{
-		ID: a.Group, Replica: r.ID, Members: initial, Memory: s.memory, Machine: s, Campaign: campaign,
-	})
+	g := rafthost.GroupConfig{ID: a.Group, Replica: r.ID, Members: initial, Memory: s.memory, Machine: s, Campaign: campaign}
+	if a.Config.PersistMode == "async" { // for good
+		g.Relaxed = machine.IsPublish
+	}
+	s.group, err = n.host.Open(g)
 	close(s.opened)
 	if err != nil {
 		return nil, fmt.Errorf("open group of stream %s: %w", a.Name, err)

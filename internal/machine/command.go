@@ -55,6 +55,11 @@ type Origin struct {
 	Seq      uint64
 }
 
+// IsPublish tells whether a command stores what clients published.
+func IsPublish(cmd []byte) bool {
+	return len(cmd) > 1 && (Kind(cmd[1]) == KindPublish || Kind(cmd[1]) == KindFastPublish)
+}
+
 // Command is one of the structs below, or a publish (see AppendPublish).
 type Command interface{ kind() Kind }
 

@@ -25,6 +25,9 @@ type Options struct {
 	SegmentSize  int64 // bytes after which a segment is sealed; 8 MiB
 	MaxOpenFiles int   // segment files kept open; 256
 	TableBytes   int64 // offset tables of sealed segments kept in memory; 64 MiB
+	// BeforeSync, if set, makes durable what the commits rest on, before any of
+	// them becomes durable.
+	BeforeSync func() error
 }
 
 func (o *Options) setDefaults() {
@@ -124,7 +127,7 @@ func Open(o Options) (*DB, error) {
 // waits until the DB closes.
 func (db *DB) beforeTable() error {
 	if err := db.failure(); err == nil {
-		err = db.files.sync()
+		err = db.sync()
 		if err == nil {
 			return nil
 		}
@@ -132,6 +135,16 @@ func (db *DB) beforeTable() error {
 	}
 	<-db.closing
 	return db.failure()
+}
+
+// sync makes durable what has to be so before the index.
+func (db *DB) sync() error {
+	if before := db.opts.BeforeSync; before != nil {
+		if err := before(); err != nil {
+			return err
+		}
+	}
+	return db.files.sync()
 }
 
 func (db *DB) fail(err error) {
@@ -410,7 +423,7 @@ func (db *DB) flush() error {
 	if err := db.failure(); err != nil {
 		return err
 	}
-	if err := db.files.sync(); err != nil {
+	if err := db.sync(); err != nil {
 		db.fail(err)
 		return err
 	}

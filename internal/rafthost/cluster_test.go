@@ -242,6 +242,8 @@ type cluster struct {
 	net   *network
 	nodes map[base.NodeID]*testNode
 	tune  func(*Options)
+	// relaxed is the Relaxed of groups that are opened.
+	relaxed func([]byte) bool
 }
 
 type testNode struct {
@@ -407,7 +409,7 @@ func (c *cluster) open(node base.NodeID, g base.GroupID, members []base.Replica)
 		m = newMachine()
 		n.machines[g] = m
 	}
-	group, err := n.host.Open(GroupConfig{ID: g, Replica: replica(g, node).ID, Members: members, Machine: m})
+	group, err := n.host.Open(GroupConfig{ID: g, Replica: replica(g, node).ID, Members: members, Machine: m, Relaxed: c.relaxed})
 	c.must(err)
 	return group
 }

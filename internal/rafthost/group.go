@@ -24,6 +24,7 @@ type Group struct {
 	id      base.GroupID
 	replica base.ReplicaID
 	machine Machine
+	relaxed func(data []byte) bool // GroupConfig.Relaxed
 	logs    *raftlog.Log
 	log     *raftlog.Group
 	storage *storage

@@ -34,6 +34,11 @@ type GroupConfig struct {
 	Machine Machine
 	// Campaign at once if the group is new: the preferred first leader.
 	Campaign bool
+	// Relaxed, if set, tells of the data of an entry whether it may be applied
+	// before it is durable while this replica is the only member: a crash of the
+	// machine, not of the process, may lose the last ones for raftlog.RelaxedDelay.
+	// What Machine makes durable must not be ahead of the log. Must be quick.
+	Relaxed func(data []byte) bool
 }
 
 // storage is what Raft reads: the log, the state at start, and the name of an
@@ -86,7 +91,7 @@ func (h *Host) Open(c GroupConfig) (*Group, error) {
 	if c.ID == 0 || c.Replica == 0 || c.Machine == nil || logs == nil {
 		return nil, fmt.Errorf("open %v: group, replica, machine and log are required", c.ID)
 	}
-	g := &Group{h: h, id: c.ID, replica: c.Replica, machine: c.Machine, logs: logs, log: logs.Group(c.ID, c.Replica)}
+	g := &Group{h: h, id: c.ID, replica: c.Replica, machine: c.Machine, relaxed: c.Relaxed, logs: logs, log: logs.Group(c.ID, c.Replica)}
 	g.cond.L = &g.mu
 	g.node.heard = map[uint64]uint64{}
 	if err := h.reserve(c.ID); err != nil {

@@ -19,6 +19,9 @@ type raftState struct {
 	soft          raft.SoftState
 	// ownTerm is the index of the first entry of this leadership, 0 if none.
 	ownTerm uint64
+	// changeAt is the index of the last change of members that was appended while
+	// this was the only one.
+	changeAt uint64
 	// held proposals wait for the end of a leadership transfer.
 	held   []proposal
 	reads  reads
@@ -282,17 +285,17 @@ func (g *Group) append(m *pb.Message, w *worker) error {
 	if s := m.GetSnapshot(); s != nil && !raft.IsEmptySnap(s) {
 		g.snapshotAccepted(s, &b)
 	}
-	mustSync := len(b.Entries) > 0 || b.Snapshot != nil ||
-		n.hard.GetTerm() != n.written.GetTerm() || n.hard.GetVote() != n.written.GetVote()
-	if !mustSync {
+	elected := n.hard.GetTerm() != n.written.GetTerm() || n.hard.GetVote() != n.written.GetVote()
+	if len(b.Entries) == 0 && b.Snapshot == nil && !elected {
 		g.afterAppends(m.GetResponses(), w)
 		return nil
 	}
-	if n.hard.GetCommit() != n.written.GetCommit() || n.hard.GetTerm() != n.written.GetTerm() || n.hard.GetVote() != n.written.GetVote() {
+	if n.hard.GetCommit() != n.written.GetCommit() || elected {
 		b.HardState = n.hard
 		n.written = n.hard
 	}
-	b.MustSync = true
+	b.Relaxed = g.mayRelax(b.Entries) && b.Snapshot == nil && !elected
+	b.MustSync = !b.Relaxed
 	if n.soft.RaftState == raft.StateLeader && n.ownTerm == 0 {
 		for _, e := range b.Entries {
 			if e.GetTerm() == n.hard.GetTerm() {
@@ -303,6 +306,26 @@ func (g *Group) append(m *pb.Message, w *worker) error {
 	}
 	g.write(b, m.GetResponses())
 	return nil
+}
+
+// mayRelax tells whether entries may be applied before they are durable. Who joins
+// must never hear of an entry that this replica could still lose: from the entry on
+// that changes the members all are durable first, until it is applied and nobody
+// joined; and so are those of a leadership until its first one is applied, as there may be
+// such a change in what was left by the one before.
+func (g *Group) mayRelax(entries []*pb.Entry) bool {
+	n := &g.node
+	if g.relaxed == nil || len(g.members.nodes) != 1 || n.ownTerm == 0 || g.applied.Load() < n.ownTerm {
+		return false
+	}
+	all := true
+	for _, e := range entries {
+		if e.GetType() != pb.EntryNormal {
+			n.changeAt = e.GetIndex()
+		}
+		all = all && g.relaxed(e.GetData())
+	}
+	return all && n.changeAt <= g.members.index
 }
 
 // write appends to the log; responses are delivered when b is durable.

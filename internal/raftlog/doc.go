@@ -6,7 +6,9 @@
 // Append hands a batch of one group to the writer goroutine. The writer takes
 // everything that waits, encodes one record per batch, writes once, syncs once
 // and completes the batches in order: group commit. A failed write or sync is
-// fatal to the log, because nobody knows what the disk holds afterwards.
+// fatal to the log, because nobody knows what the disk holds afterwards. A relaxed
+// batch is completed by the write; the sync follows with the next batch that needs
+// one, or a moment later.
 //
 // # Files
 //
@@ -23,7 +25,7 @@
 // one file. A record of epoch e+1 is written only after the sync of epoch e
 // returned, so it proves that e had reached the disk: damage in e is then
 // corruption. Damage in the last epoch is a torn tail and is cut: nothing in it
-// was acknowledged. The first record of each epoch is a mark with the directory
+// but relaxed batches was acknowledged. The first record of each epoch is a mark with the directory
 // of the epoch before: each group written there and the number of its last
 // record. (When the writer runs dry it writes the mark at once, unsynced, so that
 // even the last epoch of an idle log is usually proven.) The first mark in a file

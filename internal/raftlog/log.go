@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -49,6 +50,8 @@ type Options struct {
 	// more; default 64 MiB.
 	QueueBytes int64
 	Logger     base.Logger
+	// Clock times the syncs of relaxed batches; default is the system's.
+	Clock base.Clock
 	// Stamp returns the random stamp of a new file. It must not be guessable by
 	// clients; default is the system's random source.
 	Stamp func() uint64
@@ -63,6 +66,9 @@ func (o Options) withDefaults() Options {
 	o.QueueBytes = cmp.Or(o.QueueBytes, 64<<20)
 	if o.Logger == nil {
 		o.Logger = base.NopLogger{}
+	}
+	if o.Clock == nil {
+		o.Clock = base.SystemClock
 	}
 	if o.Stamp == nil {
 		o.Stamp = randomStamp
@@ -93,9 +99,16 @@ type Batch struct {
 	// on.
 	Entries []*pb.Entry
 	// MustSync asks for a sync even where only the commit index moved. Everything
-	// else is synced before completion anyhow.
+	// else is synced before completion anyhow, unless it is Relaxed.
 	MustSync bool
+	// Relaxed completes a batch when it is written, if it has nothing but entries and
+	// a commit index. It is synced with the next one that is not, or RelaxedDelay later.
+	Relaxed bool
 }
+
+// RelaxedDelay is how long a relaxed batch may have been written and not be
+// durable, but for the time that the sync takes.
+const RelaxedDelay = 100 * time.Millisecond
 
 // SnapshotMark says that the log restarts behind a snapshot, whose state the
 // owner has made durable already.
@@ -149,7 +162,10 @@ type Log struct {
 
 	wake    chan struct{}
 	reclaim atomic.Bool
-	failed  chan struct{}
+	// relaxed says that relaxed batches may have been completed and are not durable,
+	// syncDue that it is time to sync them.
+	relaxed, syncDue atomic.Bool
+	failed           chan struct{}
 	// spaceErr is the error of the last try to allocate the next file.
 	spaceErr atomic.Pointer[error]
 	stopped  chan struct{}
@@ -216,6 +232,19 @@ func (l *Log) Append(b Batch, done func(error)) {
 	}
 }
 
+// SyncRelaxed makes relaxed batches that were completed durable.
+func (l *Log) SyncRelaxed() error {
+	if !l.relaxed.Load() {
+		return nil
+	}
+	done := make(chan error, 1)
+	if !l.enqueue(pending{batch: Batch{MustSync: true}, done: func(err error) { done <- err }}) {
+		<-l.stopped // which has synced
+		return l.Err()
+	}
+	return <-done
+}
+
 // waitForRoom waits until the queue is short enough.
 func (l *Log) waitForRoom(size int64) {
 	l.mu.Lock()
@@ -245,6 +274,11 @@ func (l *Log) wakeWriter() {
 	case l.wake <- struct{}{}:
 	default:
 	}
+}
+
+func (l *Log) wakeSync() {
+	l.syncDue.Store(true)
+	l.wakeWriter()
 }
 
 func (l *Log) wakeReclaim() {

@@ -103,7 +103,8 @@ func (m *modelGroup) randomBatch(rng *rand.Rand) (b Batch, lazy bool) {
 	}
 	b.HardState = next.hard.proto()
 	m.states = append(m.states, next)
-	return b, false
+	b.Relaxed = kind > 12 && old.hard.term == term && len(m.states) > 2
+	return b, b.Relaxed
 }
 
 // modelView is what must hold of a group at one moment.

@@ -32,6 +32,8 @@ type writer struct {
 	epochOpen  bool
 	epochStart int64
 	unsynced   bool
+	// timed says that the sync of relaxed batches has a timer.
+	timed bool
 	// closed are the groups in the epochs from closedFrom to the one before this,
 	// current those in this one; file are those in this file. sealed is the file
 	// before until it is marked.
@@ -69,6 +71,11 @@ func (w *writer) run() {
 		items, closed = w.take(items)
 		if len(items) > 0 {
 			w.process(items)
+		}
+		if w.l.syncDue.Swap(false) {
+			w.timed = false
+			w.sync = w.l.relaxed.Load()
+			w.flush()
 		}
 		w.spare.poll(w)
 		if w.l.reclaim.Swap(false) {
@@ -148,8 +155,11 @@ func (w *writer) add(p *pending) error {
 		wrote.first = b.Entries[0].GetIndex()
 		wrote.last = position{b.Entries[n-1].GetIndex(), b.Entries[n-1].GetTerm()}
 	}
-	w.sync = w.sync || b.MustSync || conf != nil || wrote.hasSnapshot || wrote.first > 0 ||
-		p.g.seq == 0 || wrote.hard.term != p.g.hard.term || wrote.hard.vote != p.g.hard.vote
+	if b.Relaxed {
+		w.l.relaxed.Store(true)
+	}
+	w.sync = w.sync || b.MustSync || conf != nil || wrote.hasSnapshot || wrote.first > 0 && !b.Relaxed ||
+		p.g.seq == 0 || wrote.hasHard && (wrote.hard.term != p.g.hard.term || wrote.hard.vote != p.g.hard.vote)
 	begin := w.begin()
 	w.buf = appendBatch(w.buf, b, conf)
 	w.end(begin, kindBatch, p.g)
@@ -246,6 +256,10 @@ func (w *writer) flush() {
 		w.fail(err)
 	}
 	w.buf, w.placed, w.sync = w.buf[:0], w.placed[:0], false
+	if w.l.relaxed.Load() && !w.timed {
+		w.timed = true
+		w.l.opts.Clock.AfterFunc(RelaxedDelay, w.l.wakeSync)
+	}
 	if cap(w.buf) > 2*maxWrite {
 		w.buf = nil
 	}
@@ -294,6 +308,7 @@ func (w *writer) syncEpoch() error {
 	}
 	w.l.stats.syncs.Add(1)
 	w.unsynced, w.epochOpen = false, false
+	w.l.relaxed.Store(false)
 	w.closedFrom = w.epoch
 	w.epoch++
 	w.closed, w.current = w.current, w.closed[:0]
