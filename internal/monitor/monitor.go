@@ -44,6 +44,8 @@ type Source struct {
 	JetStreamAccount  func(account string, opts JszOptions) *AccountDetail
 	// MetaLeader tells whether this server leads the meta group.
 	MetaLeader func() bool
+	// RaftGroups are the Raft groups of an account with a replica here, by name.
+	RaftGroups func(account string) map[string]*RaftGroup
 
 	// Health judges, after the options were found to fit each other.
 	Health func(HealthzOptions) Health
@@ -101,6 +103,7 @@ func (m *Monitor) endpoints() []endpoint {
 		{"/routez", "Routes", s.Routes != nil, m.serveRoutez},
 		{"/gatewayz", "", true, m.serveGatewayz},
 		{"/leafz", "", true, m.serveLeafz},
+		{"/raftz", "", s.RaftGroups != nil, m.serveRaftz},
 		{"/healthz", "Health Probe", s.Health != nil, m.serveHealthz},
 	}
 }

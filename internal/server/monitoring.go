@@ -111,7 +111,7 @@ func (s *source) functions() monitor.Source {
 		Server: s.varz, Connections: s.connections, Routes: s.routes,
 		SubscriptionStats: s.subscriptionStats, Subscriptions: s.subscriptions, Match: subject.Match,
 		JetStream: s.jetStream, JetStreamAccounts: s.jetStreamAccounts, JetStreamAccount: s.jetStreamAccount,
-		MetaLeader: s.metaLeader, Health: s.health,
+		MetaLeader: s.metaLeader, RaftGroups: s.raftGroups, Health: s.health,
 		Accounts: s.accountNames, Account: s.accountInfo, AccountStats: s.accountStats,
 	}
 }

@@ -14,12 +14,12 @@ import (
 )
 
 // Requests on the system account. Supported: IDZ, STATSZ, VARZ, CONNZ, ROUTEZ,
-// GATEWAYZ, LEAFZ, SUBSZ, JSZ, HEALTHZ and ACCOUNTZ of one server, by its id, and of
-// all that pass a filter, by PING; KICK of a client; CONNZ, SUBSZ, JSZ, INFO, STATZ
+// GATEWAYZ, LEAFZ, SUBSZ, JSZ, RAFTZ, HEALTHZ and ACCOUNTZ of one server, by its id, and
+// of all that pass a filter, by PING; KICK of a client; CONNZ, SUBSZ, JSZ, INFO, STATZ
 // and CONNS of an account. Clients of a plain account may ask for CONNZ and STATZ of
 // their own; the server that they are connected to answers alone.
 //
-// Not supported: RAFTZ, IPQUEUESZ, EXPVARZ and PROFILEZ, which show the inside of the
+// Not supported: IPQUEUESZ, EXPVARZ and PROFILEZ, which show the inside of the
 // established server; RELOAD and LDM; and JWT resolvers.
 
 const (
@@ -60,6 +60,9 @@ var documents = map[string]func(m *monitor.Monitor, body []byte) (any, error){
 	},
 	"ACCOUNTZ": func(m *monitor.Monitor, body []byte) (any, error) {
 		return answerWith(body, m.Accountz)
+	},
+	"RAFTZ": func(m *monitor.Monitor, body []byte) (any, error) {
+		return answerWith(body, m.Raftz)
 	},
 	"ROUTEZ": func(m *monitor.Monitor, body []byte) (any, error) {
 		opts, err := options[monitor.RoutezOptions](body)
