@@ -29,6 +29,11 @@ type settings struct {
 	system    bool
 	limits    conf.AccountLimits
 	jetStream *conf.AccountJetStream
+
+	exports  []conf.Export
+	imports  []conf.Import
+	streams  []*StreamImport
+	services []*ServiceImport
 }
 
 var unlimited = conf.AccountLimits{MaxConnections: -1, MaxSubscriptions: -1, MaxPayload: -1}

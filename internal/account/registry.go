@@ -136,6 +136,9 @@ func (b *builder) build(cfg *conf.Config) error {
 		if err := b.users(b.state.accounts[ac.Name], ac.Users, ac.DefaultPermissions); err != nil {
 			return err
 		}
+		if err := b.imports(cfg, ac); err != nil {
+			return err
+		}
 	}
 	b.single(global, auth)
 	return b.noAuthUser(cfg, global)

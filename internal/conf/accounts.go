@@ -52,6 +52,8 @@ func accountSchema() schema[Account] {
 		"default_permissions": put(readPermissions, func(a *Account) **Permissions { return &a.DefaultPermissions }),
 		"limits":              sub(accountLimitsSchema, func(a *Account) *AccountLimits { return &a.Limits }),
 		"jetstream":           decodeAccountJetStream,
+		"exports":             decodeExports,
+		"imports":             decodeImports,
 	}}
 }
 

@@ -130,6 +130,8 @@ func TestKeysAreKnown(t *testing.T) {
 	check(blockAccount, keysOf(accountSchema()))
 	check(blockAccountLimits, keysOf(accountLimitsSchema()))
 	check(blockAccountJetStream, keysOf(accountJetStreamSchema()))
+	check(blockExports, keysOf(exportSchema()))
+	check(blockImports, keysOf(importSchema()))
 	check(blockCluster, keysOf(clusterSchema()))
 	check(blockJetStream, keysOf(jetStreamSchema()))
 	check(blockJetStreamLimits, keysOf(jetStreamLimitsSchema()))
@@ -197,6 +199,7 @@ func FuzzParse(f *testing.F) {
 		"port: 4222\nhost = 'x' // c\ncluster { routes: [ nats://a:1, \"b\" ] }",
 		"{\"a\": {\"b\": [1, 2.5, true]}}", "a (\n x\n)\n", "a $b; c: 12MB", "include x", "a: \"\\x41\\t\"",
 		"A: 5\nport: $A\naccounts { A { users: [{user: u, password: $2a$11$x}] } }",
+		"accounts { A { exports: [{service: a.>, response: stream}, {stream: b.*}] }, B { imports: [{service: {account: A, subject: a.*.*}, to: x.$2.$1}, {stream: {account: A, subject: b.c}, prefix: p}] } }",
 	} {
 		f.Add(seed)
 	}

@@ -150,6 +150,8 @@ type Account struct {
 	Limits             AccountLimits
 	// JetStream is nil when the account may not use it.
 	JetStream *AccountJetStream
+	Exports   []Export
+	Imports   []Import
 }
 
 // AccountLimits bound what an account's clients may use together, except for

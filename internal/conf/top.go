@@ -18,6 +18,8 @@ const (
 	blockAccount          = "accounts.<name>"
 	blockAccountLimits    = "accounts.<name>.limits"
 	blockAccountJetStream = "accounts.<name>.jetstream"
+	blockExports          = "accounts.<name>.exports"
+	blockImports          = "accounts.<name>.imports"
 	blockCluster          = "cluster"
 	blockJetStream        = "jetstream"
 	blockJetStreamLimits  = "jetstream.limits"

@@ -24,6 +24,7 @@ func (c *Config) Validate() error {
 	v.authorization()
 	v.accounts()
 	v.references()
+	v.imports()
 	v.cluster()
 	return v.faults.err()
 }

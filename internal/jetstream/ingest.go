@@ -9,6 +9,7 @@ import (
 	"weir/internal/apierr"
 	"weir/internal/machine"
 	"weir/internal/router"
+	"weir/internal/wire"
 )
 
 // Bounds of one publish command and of what waits to become one.
@@ -159,6 +160,11 @@ func (in *ingest) configChanged() {
 
 // take is the handler of the stream's subscriptions.
 func (in *ingest) take(_ *router.Sub, _ router.Source, m *router.Msg) {
+	if _, ok := wire.GetHeader(m.Header, router.RequestInfoHeader); ok { // it came out of another account
+		plain := *m
+		plain.Header = wire.DelHeader(m.Header, router.RequestInfoHeader)
+		m = &plain
+	}
 	if e := in.s.checkZone(m.Header); e != nil {
 		in.s.refuse(string(m.Reply), e)
 		return

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -12,7 +13,9 @@ import (
 	"weir/internal/account"
 	"weir/internal/api"
 	"weir/internal/base"
+	"weir/internal/meta"
 	"weir/internal/router"
+	"weir/internal/wire"
 )
 
 // Request is what a client sent to a JetStream subject, on its way to the node
@@ -135,6 +138,9 @@ func (n *Node) HasInterest(acc *account.Account, subj, queue string) bool {
 func (n *Node) domainPrefix() string { return "$JS." + n.cfg.Domain + ".API." }
 
 func (n *Node) intercepted(sub *router.Sub, from router.Source, m *router.Msg) {
+	if sub.Imported(m) && !n.ownConsumer(sub.Account(), string(m.Subject)) {
+		return // it is for the account that the import leads to
+	}
 	r := &Request{
 		Account: sub.Account().Name(), Subject: string(m.Subject), Reply: string(m.Reply),
 		Origin: n.cfg.Identity.Node, Since: n.cfg.Clock.Now(),
@@ -145,15 +151,29 @@ func (n *Node) intercepted(sub *router.Sub, from router.Source, m *router.Msg) {
 		}
 	}
 	if len(m.Header) > 0 {
-		r.Header = append([]byte(nil), m.Header...)
+		r.Header = append([]byte(nil), wire.DelHeader(m.Header, router.RequestInfoHeader)...)
 	}
 	if len(m.Payload) > 0 {
 		r.Body = append([]byte(nil), m.Payload...)
 	}
 	if c := from.Client(); c != nil && !n.hot(r.Subject) {
-		r.Client = n.describe(c)
+		r.Client = n.describe(c, r.Account)
 	}
 	n.requests(r)
+}
+
+// ownConsumer tells whether a subject is an ack or a flow control reply for a
+// consumer of the account itself, which may import those of another one.
+func (n *Node) ownConsumer(acc *account.Account, subj string) bool {
+	if strings.HasPrefix(subj, "$JS.API.") {
+		return false
+	}
+	stream, _, ok := ConsumerOf(subj)
+	own := false
+	if ok {
+		n.View(func(st *meta.State) { own = st.Stream(acc.Name(), stream) != nil })
+	}
+	return own
 }
 
 // hot tells that a request is an ack or a pull, which carry no client info.
@@ -161,16 +181,40 @@ func (n *Node) hot(subj string) bool {
 	return subj[:5] != "$JS.A" || subj[:6] == "$JS.AC" || strings.HasPrefix(subj, nextPrefix)
 }
 
-func (n *Node) describe(c *router.ClientInfo) []byte {
-	start := c.Start.UTC()
-	raw, err := json.Marshal(api.ClientInfo{
-		Start: &start, Host: c.Host, ID: c.ID, Account: c.Account, User: c.User, Name: c.Name, Lang: c.Lang,
-		Version: c.Version, RTT: c.RTT, Server: n.cfg.Name, Cluster: n.cfg.Cluster, Kind: c.Kind, ClientType: c.ClientType,
-	})
+// describe is who sent a request to the account, in JSON.
+func (n *Node) describe(c *router.ClientInfo, account string) []byte {
+	info := DescribeClient(c)
+	info.Server, info.Cluster = n.cfg.Name, n.cfg.Cluster
+	if c.Account != account {
+		info.Service = account
+	}
+	raw, err := json.Marshal(info)
 	if err != nil {
 		return nil
 	}
 	return raw
+}
+
+// DescribeClient is what is told of a client, but for its server.
+func DescribeClient(c *router.ClientInfo) *api.ClientInfo {
+	info := &api.ClientInfo{
+		Host: c.Host, ID: c.ID, Account: c.Account, Service: c.Service, User: c.User, Name: c.Name, Lang: c.Lang,
+		Version: c.Version, RTT: c.RTT, Kind: c.Kind, ClientType: c.ClientType,
+	}
+	if start := c.Start.UTC(); !start.IsZero() {
+		info.Start = &start
+	}
+	return info
+}
+
+// ManyAnswers tells that a request may have more than one answer: a pull, or a
+// direct get of several messages.
+func ManyAnswers(subj, body []byte) bool {
+	if bytes.HasPrefix(subj, []byte(nextPrefix)) {
+		return true
+	}
+	stream, ok := bytes.CutPrefix(subj, []byte("$JS.API.DIRECT.GET."))
+	return ok && !bytes.ContainsRune(stream, '.') && len(body) > 0
 }
 
 // Forward sends a request to the node that answers it. On the client's own node

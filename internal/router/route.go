@@ -49,12 +49,7 @@ func (r *Router) deliver(s *Sub, from *Source, m *Msg) bool {
 		return false
 	}
 	if s.client == nil {
-		if s.local && from.kind == KindRoute {
-			return false
-		}
-		s.delivered.Add(1)
-		s.handler(s, *from, m)
-		return true
+		return r.deliverInside(s, from, m)
 	}
 	if from.noEcho && s.client == from.client {
 		return false
@@ -74,6 +69,21 @@ func (r *Router) deliver(s *Sub, from *Source, m *Msg) bool {
 		r.Unsubscribe(s)
 		s.client.Ended(s)
 	}
+	return true
+}
+
+// deliverInside hands m to a subscription that is of no client.
+func (r *Router) deliverInside(s *Sub, from *Source, m *Msg) bool {
+	switch {
+	case s.local && from.kind == KindRoute:
+		return false
+	case s.of != nil:
+		return r.deliverShadow(s, from, m)
+	case s.service != nil:
+		return r.request(s, from, m)
+	}
+	s.delivered.Add(1)
+	s.handler(s, *from, m)
 	return true
 }
 

@@ -32,6 +32,8 @@ type Router struct {
 	// seed feeds the choice of queue group members.
 	seed    atomic.Uint64
 	watcher atomic.Pointer[func(account, subject string)]
+	// importing is nil unless ServeImports was called.
+	importing *importing
 
 	mu     sync.Mutex
 	byName map[string]*space
@@ -51,6 +53,9 @@ type space struct {
 	name   string
 	local  subject.Index[*Sub]
 	remote subject.Index[*remoteInterest]
+	// services are the subjects under which the account imports services; set
+	// before anybody publishes.
+	services []string
 }
 
 type interestKey struct{ account, subject, queue string }

@@ -45,6 +45,9 @@ type ClientInfo struct {
 	ClientType string // "nats"
 	// RTT is how long the client took from the greeting to its CONNECT.
 	RTT time.Duration
+	// Service is the account that an imported request came through, if Account
+	// imports from one that imports itself.
+	Service string
 }
 
 // Client is the receiving end of a connected client's subscriptions.
@@ -68,6 +71,10 @@ type Source struct {
 	client Client
 	remote Remote
 	batch  *Batch
+	// info, if set, is all that may be known of the client: the message comes out
+	// of another account. crossings counts the accounts that it left.
+	info      *ClientInfo
+	crossings uint8
 }
 
 // Internal is the source of messages that the server itself publishes.
@@ -94,8 +101,12 @@ func (s Source) InBatch(b *Batch) Source {
 func (s Source) Kind() Kind { return s.kind }
 
 // Client describes the publishing client; nil when the message was not
-// published by a client of this node.
+// published by a client of this node. Of a request out of another account it may
+// say no more than which.
 func (s Source) Client() *ClientInfo {
+	if s.info != nil {
+		return s.info
+	}
 	if s.client == nil {
 		return nil
 	}

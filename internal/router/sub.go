@@ -32,6 +32,14 @@ type Sub struct {
 	handler Handler // nil for a client's subscription
 	local   bool
 
+	// A shadow listens in the account that exports a stream for the subscription
+	// that it is of, which has it among its shadows.
+	of      *Sub
+	stream  *account.StreamImport
+	shadows []*Sub // guarded by the router's interestMu
+	// service takes messages into another account.
+	service *account.ServiceImport
+
 	// delivered counts messages handed over; limit is the count after which
 	// the subscription ends, 0 for none.
 	delivered atomic.Int64

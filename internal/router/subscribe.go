@@ -47,6 +47,7 @@ func (r *Router) insert(acc *account.Account, s *Sub) error {
 	defer r.interestMu.Unlock()
 	s.space.local.Insert(s.Subject, s.Queue, s)
 	r.changeInterestLocked(s, +1)
+	r.shadowLocked(s)
 	return nil
 }
 
@@ -63,6 +64,7 @@ func (r *Router) Unsubscribe(s *Sub) {
 	defer r.interestMu.Unlock()
 	s.space.local.Remove(s.Subject, s.Queue, s)
 	r.changeInterestLocked(s, -1)
+	r.unshadowLocked(s)
 }
 
 // SetLimit makes the subscription end once it got max messages in all. True: it
@@ -141,8 +143,8 @@ func (r *Router) changed(account, subj string) {
 	}
 }
 
-// Subscriptions visits all subscriptions of this node, account by account, until
-// visit returns false. visit must not call the router.
+// Subscriptions visits all subscriptions of this node but shadows, account by account,
+// until visit returns false. visit must not call the router.
 func (r *Router) Subscriptions(visit func(account string, s *Sub) bool) {
 	r.mu.Lock()
 	spaces := slices.Collect(maps.Values(r.byName))
@@ -150,7 +152,9 @@ func (r *Router) Subscriptions(visit func(account string, s *Sub) bool) {
 	for _, sp := range spaces {
 		more := true
 		sp.local.All(func(_, _ string, s *Sub) bool {
-			more = visit(sp.name, s)
+			if s.of == nil {
+				more = visit(sp.name, s)
+			}
 			return more
 		})
 		if !more {

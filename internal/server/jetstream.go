@@ -3,10 +3,13 @@ package server
 import (
 	"fmt"
 	"math"
+	"slices"
 
+	"weir/internal/account"
 	"weir/internal/conf"
 	"weir/internal/jetstream"
 	"weir/internal/jsapi"
+	"weir/internal/subject"
 )
 
 // Defaults of what streams may use when the configuration leaves it to the
@@ -56,12 +59,22 @@ func orDefault(bytes, def int64) int64 {
 }
 
 // interceptAPI takes JetStream requests of every account's clients. The handler
-// answers accounts without JetStream that it is off for them.
+// answers accounts without JetStream that it is off for them, unless they import
+// some of the API from others: then all else has nobody to answer.
 func (s *Server) interceptAPI() error {
 	for _, a := range s.accounts.Accounts() {
+		if a.JetStream() == nil && importsAPI(a) {
+			continue
+		}
 		if err := s.node.Intercept(a); err != nil {
 			return fmt.Errorf("serve the JetStream API in account %s: %w", a.Name(), err)
 		}
 	}
 	return nil
+}
+
+func importsAPI(a *account.Account) bool {
+	return slices.ContainsFunc(a.ServiceImports(), func(im *account.ServiceImport) bool {
+		return subject.Overlap(im.Mapping.From(), "$JS.API.>")
+	})
 }

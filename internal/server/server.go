@@ -74,6 +74,9 @@ func New(cfg *conf.Config, log base.Logger) (*Server, error) {
 		return nil, err
 	}
 	s.router = router.New(randomSeed())
+	if err := s.serveImports(); err != nil {
+		return nil, err
+	}
 	s.system = newSystem(s)
 	s.clients = conn.NewServer(s.clientConfig(), s.accounts, s.router, log, s.clock)
 	identity := jetstream.Identity{Node: jetstream.NewNodeID(), Name: s.name}

@@ -158,7 +158,7 @@ func (y *system) subscribeLocked(acc *account.Account, subjects []string, opts r
 
 // receive queues a request.
 func (y *system) receive(sub *router.Sub, _ router.Source, m *router.Msg) {
-	if len(m.Reply) == 0 {
+	if len(m.Reply) == 0 || sub.Imported(m) {
 		return
 	}
 	subject, reply, body := string(m.Subject), string(m.Reply), slices.Clone(m.Payload)
