@@ -67,8 +67,8 @@ func (r *rows) agreed(list []monitor.Raftz, account, name string) {
 func TestRaftGroups(t *testing.T) {
 	r := sharedRows(t)
 	name := r.stream("RAFTZ", 3).Cluster.RaftGroup
-	r.agreed(r.raftz(""), "$SYS", "_meta_")
-	r.agreed(r.raftz(`{"group":"_meta_"}`), "$SYS", "_meta_")
+	r.agreed(r.raftz(""), "SYS", "_meta_")
+	r.agreed(r.raftz(`{"group":"_meta_"}`), "SYS", "_meta_")
 	r.agreed(r.raftz(`{"account":"APP"}`), "APP", name)
 	for _, doc := range r.raftz(`{"account":"APP","group":"` + name + `"}`) {
 		if len(doc["APP"]) != 1 {
