@@ -2,6 +2,7 @@ package subject
 
 import (
 	"hash/maphash"
+	"strings"
 	"sync/atomic"
 )
 
@@ -28,8 +29,11 @@ type resultCache[T comparable] struct {
 
 type cacheTable[T comparable] struct {
 	slots []atomic.Pointer[cacheEntry[T]]
-	// evictions counts live entries pushed out by other subjects; when there
-	// are as many as slots, the table is too small.
+	// missed has for each slot a part of the hash of the subject that was last asked
+	// for in vain.
+	missed []atomic.Uint32
+	// evictions counts live entries and missed subjects pushed out by others; when
+	// there are as many as slots, the table is too small.
 	evictions atomic.Int64
 }
 
@@ -45,35 +49,45 @@ func (c *resultCache[T]) stamp(bucket int) uint64 {
 	return c.stamps[bucket].Load() + c.anyFirst.Load()
 }
 
-func (t *cacheTable[T]) slot(subject string) *atomic.Pointer[cacheEntry[T]] {
-	return &t.slots[maphash.String(cacheSeed, subject)&uint64(len(t.slots)-1)]
+func hashOf(subject string) uint64 { return maphash.String(cacheSeed, subject) }
+
+func (t *cacheTable[T]) slot(hash uint64) *atomic.Pointer[cacheEntry[T]] {
+	return &t.slots[hash&uint64(len(t.slots)-1)]
 }
 
-func (c *resultCache[T]) get(subject string) *Result[T] {
+func (c *resultCache[T]) get(subject string, hash uint64) *Result[T] {
 	t := c.table.Load()
 	if t == nil {
 		return nil
 	}
-	e := t.slot(subject).Load()
+	e := t.slot(hash).Load()
 	if e == nil || e.subject != subject || e.stamp != c.stamp(e.bucket) {
 		return nil
 	}
 	return e.result
 }
 
-// put tells whether the table should grow.
-func (c *resultCache[T]) put(subject string, r *Result[T]) (crowded bool) {
+// put notes the result of a subject that was asked for, and keeps it when that is
+// the second time. It does not keep subject. It tells whether the table should grow.
+func (c *resultCache[T]) put(subject string, hash uint64, r *Result[T]) (crowded bool) {
 	t := c.table.Load()
 	if t == nil {
 		return true
 	}
-	bucket := firstTokenBucket(subject)
-	e := &cacheEntry[T]{subject: subject, bucket: bucket, stamp: c.stamp(bucket), result: r}
-	old := t.slot(subject).Swap(e)
-	if old == nil || old.subject == subject || old.stamp != c.stamp(old.bucket) {
-		return false
+	tag := uint32(hash>>32) | 1
+	if old := t.missed[hash&uint64(len(t.missed)-1)].Swap(tag); old != tag {
+		return old != 0 && t.evict()
 	}
-	return t.evictions.Add(1) >= int64(len(t.slots)) && len(t.slots) < cacheSlotsMax
+	bucket := firstTokenBucket(subject)
+	e := &cacheEntry[T]{subject: strings.Clone(subject), bucket: bucket, stamp: c.stamp(bucket), result: r}
+	old := t.slot(hash).Swap(e)
+	return old != nil && old.subject != subject && old.stamp == c.stamp(old.bucket) && t.evict()
+}
+
+// evict counts one subject that was pushed out, and tells whether the table should
+// grow.
+func (t *cacheTable[T]) evict() bool {
+	return len(t.slots) < cacheSlotsMax && t.evictions.Add(1) >= int64(len(t.slots))
 }
 
 // grow replaces the table by a larger, empty one.
@@ -85,13 +99,13 @@ func (c *resultCache[T]) grow() {
 		}
 		size = min(len(t.slots)*cacheGrowth, cacheSlotsMax)
 	}
-	c.table.Store(&cacheTable[T]{slots: make([]atomic.Pointer[cacheEntry[T]], size)})
+	c.table.Store(&cacheTable[T]{slots: make([]atomic.Pointer[cacheEntry[T]], size), missed: make([]atomic.Uint32, size)})
 }
 
 func (c *resultCache[T]) invalidate(pattern string) {
 	if !HasWildcard(pattern) {
 		if t := c.table.Load(); t != nil {
-			t.slot(pattern).Store(nil)
+			t.slot(hashOf(pattern)).Store(nil)
 		}
 		return
 	}

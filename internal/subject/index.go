@@ -18,7 +18,8 @@ import (
 //     stamp of the subjects that begin with the same token (of all subjects if
 //     it begins with a wildcard).
 //
-// Slots are filled while holding the read lock and invalidated while holding
+// A result is cached when its subject is asked for again: most subjects of a stream
+// that has a message for each are seen once. Slots are filled while holding the read lock and invalidated while holding
 // the write lock, so a result computed before a change never enters the cache
 // after it.
 type Index[T comparable] struct {
@@ -27,6 +28,7 @@ type Index[T comparable] struct {
 	count int
 	cache resultCache[T]
 	size  atomic.Int64 // count, readable without the lock
+	none  Result[T]    // what matches a subject that nothing matches
 }
 
 // Result is what matches one subject. It is shared and must not be changed.
@@ -72,25 +74,22 @@ func (x *Index[T]) Remove(pattern, queue string, v T) bool {
 
 // Match returns what matches a published subject; never nil.
 func (x *Index[T]) Match(literal string) *Result[T] {
-	if r := x.cache.get(literal); r != nil {
+	hash := hashOf(literal)
+	if r := x.cache.get(literal, hash); r != nil {
 		return r
 	}
-	return x.matchSlow(literal)
+	return x.matchSlow(literal, hash)
 }
 
 // MatchBytes is Match for a subject that is still in a read buffer. It does not
-// allocate when the result is cached.
-func (x *Index[T]) MatchBytes(literal []byte) *Result[T] {
-	if r := x.cache.get(view(literal)); r != nil {
-		return r
-	}
-	return x.matchSlow(string(literal))
-}
+// allocate when the result is cached, nor when a single pattern matches.
+func (x *Index[T]) MatchBytes(literal []byte) *Result[T] { return x.Match(view(literal)) }
 
-func (x *Index[T]) matchSlow(literal string) *Result[T] {
+// matchSlow does not keep literal.
+func (x *Index[T]) matchSlow(literal string, hash uint64) *Result[T] {
 	x.mu.RLock()
 	r := x.matchLocked(literal)
-	crowded := x.cache.put(literal, r)
+	crowded := x.cache.put(literal, hash, r)
 	x.mu.RUnlock()
 	if crowded {
 		x.mu.Lock()
@@ -101,13 +100,28 @@ func (x *Index[T]) matchSlow(literal string) *Result[T] {
 }
 
 func (x *Index[T]) matchLocked(literal string) *Result[T] {
-	r := new(Result[T])
-	if x.count > 0 && !hasEmptyToken(literal) {
-		x.root.match(literal, func(n *node[T]) bool {
-			n.collect(r)
-			return true
-		})
+	if x.count == 0 || hasEmptyToken(literal) {
+		return &x.none
 	}
+	var only *node[T]
+	several := !x.root.match(literal, func(n *node[T]) bool {
+		if only != nil {
+			return false
+		}
+		only = n
+		return true
+	})
+	switch {
+	case only == nil:
+		return &x.none
+	case !several:
+		return only.result()
+	}
+	r := new(Result[T])
+	x.root.match(literal, func(n *node[T]) bool {
+		n.collect(r)
+		return true
+	})
 	return r
 }
 

@@ -1,5 +1,7 @@
 package subject
 
+import "sync/atomic"
+
 // level is the choices for one token.
 type level[T comparable] struct {
 	literals map[string]*node[T]
@@ -13,6 +15,8 @@ type node[T comparable] struct {
 	plain   set[T]
 	queues  map[string]*set[T]
 	next    *level[T]
+	// alone is the result of a subject that only this node matches; nil until it is asked for after a change.
+	alone atomic.Pointer[Result[T]]
 }
 
 // wildcard returns the place of the node of a '*' or '>' token; nil for a
@@ -176,6 +180,7 @@ func (n *node[T]) all(visit func(*node[T]) bool) bool {
 func (n *node[T]) vacant() bool { return n.plain.len() == 0 && len(n.queues) == 0 }
 
 func (n *node[T]) add(queue string, v T) bool {
+	n.alone.Store(nil)
 	if queue == "" {
 		return n.plain.add(v)
 	}
@@ -191,6 +196,7 @@ func (n *node[T]) add(queue string, v T) bool {
 }
 
 func (n *node[T]) drop(queue string, v T) bool {
+	n.alone.Store(nil)
 	if queue == "" {
 		return n.plain.drop(v)
 	}
@@ -202,6 +208,17 @@ func (n *node[T]) drop(queue string, v T) bool {
 		delete(n.queues, queue)
 	}
 	return true
+}
+
+// result is what matches a subject that only this node matches.
+func (n *node[T]) result() *Result[T] {
+	r := n.alone.Load()
+	if r == nil {
+		r = new(Result[T])
+		n.collect(r)
+		n.alone.Store(r)
+	}
+	return r
 }
 
 // collect appends what ends here to r, which shares no memory with the trie.
