@@ -35,7 +35,8 @@ const (
 // judges the configuration as for a new stream, which may be sealed, places it and
 // proposes. The first leader of its group gives the answer, with the subject that
 // takes the chunks (RestoreReady). Each is answered when there is room for the
-// next one; an empty one ends the archive, and its answer is that of a create.
+// next one; an empty one ends the archive, and its answer is that of a create. A
+// request for a stream that is being restored ends that restore and begins another.
 func (c *call) streamRestore() {
 	var req api.StreamRestoreRequest
 	if isEmpty(c.Body) {
@@ -43,7 +44,7 @@ func (c *call) streamRestore() {
 		return
 	}
 	cfg, err := c.decodeRestore(&req)
-	if err == nil && c.taken(cfg.Name) {
+	if err == nil && c.taken(cfg.Name) && !c.restoring() {
 		err = apierr.JSStreamNameExistRestoreFailedErr
 	}
 	if err == nil && cfg.Replicas > 1 && c.svc.cfg.Cluster == "" {

@@ -12,7 +12,8 @@ import (
 )
 
 // createStream: an equal stream is found again, a different one of that name is
-// 10058; then subjects, limits and the chosen nodes are judged.
+// 10058; then subjects, limits and the chosen nodes are judged. A restore takes the
+// place of another one of its name, as the client of that may be gone.
 func (t *transition) createStream(c *StreamCreate) *apierr.Error {
 	a := &Assignment{
 		Account: c.Account, RaftName: c.RaftName, Cluster: c.Cluster, ConfigVersion: 1,
@@ -26,6 +27,9 @@ func (t *transition) createStream(c *StreamCreate) *apierr.Error {
 		return err
 	}
 	if have := t.Stream(a.Account, a.Name); have != nil {
+		if c.Restore && have.Restoring {
+			return t.restoreAgain(have, a, c)
+		}
 		if c.Restore {
 			return apierr.JSStreamNameExistRestoreFailedErr
 		}
@@ -35,6 +39,27 @@ func (t *transition) createStream(c *StreamCreate) *apierr.Error {
 		t.result.Existing, t.result.Assignment = true, have
 		return nil
 	}
+	if err := t.checkNew(a, c); err != nil {
+		return err
+	}
+	t.assign(a, c)
+	return nil
+}
+
+// restoreAgain puts a restore in the place of one under way, whose client is gone
+// or gave it up.
+func (t *transition) restoreAgain(have, a *Assignment, c *StreamCreate) *apierr.Error {
+	if err := t.checkNew(a, c); err != nil {
+		return err
+	}
+	t.drop(have, nil)
+	t.assign(a, c)
+	return nil
+}
+
+// checkNew judges a new stream by the others and by the nodes there are. One of
+// its own name does not count.
+func (t *transition) checkNew(a *Assignment, c *StreamCreate) *apierr.Error {
 	if t.TakenBy(a.Account, a.Name, a.Config.Subjects) != "" {
 		return apierr.JSStreamSubjectOverlapErr
 	}
@@ -44,9 +69,11 @@ func (t *transition) createStream(c *StreamCreate) *apierr.Error {
 	if err := t.checkBytes(a, c.Limits); err != nil {
 		return err
 	}
-	if err := t.checkNodes(c.Nodes, a.Config.Replicas); err != nil {
-		return err
-	}
+	return t.checkNodes(c.Nodes, a.Config.Replicas)
+}
+
+// assign gives a new stream its group and replicas.
+func (t *transition) assign(a *Assignment, c *StreamCreate) {
 	a.Group = t.nextGroup
 	t.nextGroup++
 	for _, node := range c.Nodes {
@@ -54,7 +81,6 @@ func (t *transition) createStream(c *StreamCreate) *apierr.Error {
 	}
 	a.Initial, a.Members = slices.Clone(a.Replicas), slices.Clone(a.Replicas)
 	t.put(Created, a, c.Request)
-	return nil
 }
 
 // checkConfig judges what the state itself depends on; the rest was validated

@@ -258,7 +258,6 @@ func TestRow44_NobodySeesARestore(t *testing.T) {
 		}
 		r.refused(nc, "STREAM.UPDATE.R44S", b.Config, 10059)
 		r.refused(nc, "STREAM.CREATE.R44S", b.Config, 10058)
-		r.refused(nc, "STREAM.RESTORE.R44S", b, 10130)
 		for _, subj := range []string{"STREAM.NAMES", "STREAM.LIST"} {
 			if a := r.must(nc, subj, nil); bytes.Contains(a.raw, []byte("R44S")) {
 				t.Errorf("%s shows what is being restored: %s", subj, a.raw)
@@ -358,8 +357,7 @@ func TestRow44_RestoreIntoAFullAccount(t *testing.T) {
 	})
 }
 
-// TestRow44_InterruptedRestore takes away the server that receives a backup: nothing is left of it, and the client may begin
-// again.
+// TestRow44_InterruptedRestore takes away the server that receives a backup: the client may begin again at once.
 func TestRow44_InterruptedRestore(t *testing.T) {
 	r := ownRows(t, 3)
 	r.fill("R44I", 3)
@@ -385,23 +383,65 @@ func TestRow44_InterruptedRestore(t *testing.T) {
 	if r.js, err = jetstream.New(r.app); err != nil {
 		t.Fatal(err)
 	}
-	r.until("nothing is left", func() bool {
-		for i, s := range r.servers {
-			if i != receiver && len(s.node.Streams()) > 0 {
-				return false
-			}
-		}
-		return true
-	})
-	r.start(receiver)
-	r.ready(receiver)
-	if a := r.restore(r.app, b); a.Error != nil {
+	if a := r.restore(r.app, b); a.Error != nil { // at once
 		t.Fatalf("%s", a.raw)
 	}
 	if got := r.content("R44I"); !reflect.DeepEqual(got, want) {
 		t.Errorf("restored %+v\nof %+v", got, want)
 	}
+	r.start(receiver)
+	r.ready(receiver)
 	r.sameOnAll("R44I")
+}
+
+// TestRow44_RestoreAgain begins a restore while another one of the stream waits for a client that is gone: the new one is
+// complete, the old one is told when it goes on.
+func TestRow44_RestoreAgain(t *testing.T) {
+	r := sharedRows(t)
+	for _, replicas := range []int{1, 3} {
+		name := fmt.Sprint("R44B", replicas)
+		r.fill(name, replicas)
+		b, want := r.backup(r.app, name), r.content(name)
+		r.must(r.app, "STREAM.DELETE."+name, nil)
+		old := r.restoring(r.app, b)
+		r.send(r.app, old, b.archive[:len(b.archive)/2])
+		if a := r.restore(r.as(t, "app", 1), b); a.Error != nil {
+			t.Fatalf("R%d: %s", replicas, a.raw)
+		}
+		m := r.send(r.app, old, b.archive[len(b.archive)/2:])
+		if len(m.Data) == 0 {
+			m = r.send(r.app, old, nil)
+		}
+		if !strings.Contains(string(m.Data), "restore failed") {
+			t.Errorf("R%d: the old restore ends with %q", replicas, m.Data)
+		}
+		if got := r.content(name); !reflect.DeepEqual(got, want) {
+			t.Errorf("R%d: restored %+v\nof %+v", replicas, got, want)
+		}
+		r.must(r.app, "STREAM.DELETE."+name, nil)
+	}
+}
+
+// TestRow44_RestoreWithinLimits restores into an account that has no room for another stream or for what it reserves.
+func TestRow44_RestoreWithinLimits(t *testing.T) {
+	r := sharedRows(t)
+	r.fill("R44L", 1)
+	b := r.backup(r.app, "R44L")
+	lim := r.as(t, "lim", 1)
+	big := *b
+	big.Config.MaxBytes = 11 << 30
+	r.refused(lim, "STREAM.RESTORE.R44L", &big, 10047)
+	many := *b
+	many.Config.MaxConsumers = 5
+	r.refused(lim, "STREAM.RESTORE.R44L", &many, 10026)
+	for _, name := range []string{"L1", "L2", "L3"} {
+		r.must(lim, "STREAM.CREATE."+name, fmt.Sprintf(`{"name":%q,"num_replicas":1,"storage":"file"}`, name))
+	}
+	r.refused(lim, "STREAM.RESTORE.R44L", b, 10027)
+	r.must(lim, "STREAM.DELETE.L1", nil)
+	if a := r.restore(lim, b); a.Error != nil {
+		t.Errorf("with room for it: %s", a.raw)
+	}
 }
 
 // TestRow44_BackupIsOfOneMoment changes a stream, and at last deletes it, while it is backed up.
