@@ -107,7 +107,9 @@ func (c *checker) lookAtStream(n *node, s *jetstream.Stream, where string) {
 	s.View(func(m *machine.Machine) {
 		hash.machine = m.Hash()
 		for x := range m.Consumers() {
-			c.position(positionKey{group, life, x.Name}, position{applied, x.Delivered, x.AckFloor, where})
+			if !c.world.history.resetsOf(x.Name) {
+				c.position(positionKey{group, life, x.Name}, position{applied, x.Delivered, x.AckFloor, where})
+			}
 			c.withinLimit(x, where)
 		}
 	})

@@ -16,10 +16,11 @@ import (
 // client consumes from one consumer.
 type client struct {
 	kind
-	ask *ask
-	pin string // of its priority group
+	ask  *ask
+	pins pins
 
-	seen map[uint64]int // deliveries by sequence
+	seen   map[uint64]int       // deliveries by sequence
+	seenAt map[uint64]time.Time // the last of them
 	// said are the messages that an ack or term was sent for; saidTo is the last one
 	// whose ack means all before it, too.
 	said   map[uint64]bool
@@ -44,8 +45,10 @@ type upTo struct {
 
 // pull is a request for messages.
 type pull struct {
-	client *client
-	sent   time.Time
+	client   *client
+	sent     time.Time
+	member   int  // which of the clients of a pinned group
+	hopeless bool // its conditions never hold
 }
 
 // confirm is an ack that waits for its confirmation.
@@ -59,7 +62,7 @@ type confirm struct {
 
 func (h *history) newClient(k kind, a *ask) *client {
 	return &client{
-		kind: k, ask: a, seen: map[uint64]int{}, said: map[uint64]bool{},
+		kind: k, ask: a, pins: pins{owner: map[string]int{}}, seen: map[uint64]int{}, seenAt: map[uint64]time.Time{}, said: map[uint64]bool{},
 		confirmed: map[uint64]time.Time{}, givenUp: map[uint64]bool{},
 	}
 }
@@ -89,16 +92,10 @@ func (h *history) pull(n *node, c *client, batch int, expires time.Duration) {
 	}
 	h.mu.Lock()
 	id := h.next()
-	h.pulls[id] = &pull{client: c, sent: now()}
+	p := &pull{client: c, sent: now()}
+	h.pulls[id] = p
 	req := api.ConsumerNextRequest{Batch: batch, Expires: expires}
-	if len(c.config.PriorityGroups) > 0 {
-		req.Group = c.config.PriorityGroups[0]
-		if c.config.PriorityPolicy == api.PriorityPrioritized {
-			req.Priority = h.number % 3
-		} else {
-			req.ID = c.pin
-		}
-	}
+	h.join(c, p, &req)
 	h.mu.Unlock()
 	body, err := json.Marshal(&req)
 	if err != nil {
@@ -112,12 +109,13 @@ func (h *history) pulled(id string, m *router.Msg) {
 	p := h.pulls[id]
 	switch code, _, ok := wire.Status(m.Header); {
 	case !ok:
-		if pin, ok := wire.GetHeader(m.Header, "Nats-Pin-Id"); ok {
-			p.client.pin = string(pin)
+		h.pin(p, m)
+		if p.hopeless {
+			h.world.fail("%s: a pull is served whose conditions do not hold", p.client.name)
 		}
 		h.delivered(p.client, p.sent, m)
 	case code == 423: // another client is pinned
-		p.client.pin = ""
+		p.client.pins.own[p.member] = ""
 	}
 }
 
@@ -158,6 +156,7 @@ func (h *history) delivered(c *client, since time.Time, m *router.Msg) {
 			c.name, seq, since.Sub(h.world.began), at.Sub(h.world.began), m.Reply, h.world.runnersOf(c.name))
 	}
 	c.seen[seq]++
+	c.seenAt[seq] = now()
 	if limit := c.config.MaxDeliver; limit > 0 && c.seen[seq] > limit {
 		h.world.fail("%s: message %d delivered %d times, at most %d are allowed", c.name, seq, c.seen[seq], limit)
 	}
@@ -260,8 +259,8 @@ func (h *history) ackConfirmed(id string, m *router.Msg) {
 		return
 	}
 	delete(h.confirms, id)
-	if _, ok := c.client.doneAt(c.seq); ok {
-		return
+	if _, ok := c.client.doneAt(c.seq); ok || c.client.resets {
+		return // or it comes again all the same
 	}
 	if c.client.ackAll() {
 		c.client.upTo = append(c.client.upTo, upTo{c.seq, now()})

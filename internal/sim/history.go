@@ -30,6 +30,7 @@ type history struct {
 	confirms map[string]*confirm
 	asks     []*ask
 	asked    map[string]*ask
+	resets   []*reset
 	number   int
 }
 
@@ -91,6 +92,8 @@ func (h *history) heard(l *life, m *router.Msg) {
 		h.answered(parts[3], m.Payload)
 	case "op":
 		h.world.logf("%s: %s", parts[3], m.Payload)
+	case "reset":
+		h.resetAnswered(parts[3], m.Payload)
 	case "ack":
 		h.ackConfirmed(parts[3], m)
 	default:

@@ -11,6 +11,7 @@ type kind struct {
 	name   string
 	config api.ConsumerConfig
 	brief  bool // an ephemeral that goes when nobody uses it
+	resets bool // it is started over now and then
 }
 
 // push is a deliver subject on n1, so that interest comes and goes with that node.
@@ -45,6 +46,10 @@ func kinds() []kind {
 			AckWait: 2 * time.Second, PriorityPolicy: api.PriorityPinned, PriorityGroups: []string{"g"}, PinnedTTL: 2 * time.Second,
 			FilterSubject: "s.3",
 		}},
+		{name: "overflow", config: api.ConsumerConfig{
+			AckWait: 2 * time.Second, PriorityPolicy: api.PriorityOverflow, PriorityGroups: []string{"g"}, FilterSubject: "s.0",
+		}},
+		{name: "again", resets: true, config: api.ConsumerConfig{AckWait: 2 * time.Second, FilterSubject: "s.1"}},
 		{name: "brief", brief: true, config: api.ConsumerConfig{InactiveThreshold: briefThreshold, AckWait: 2 * time.Second}},
 	}
 }

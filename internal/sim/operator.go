@@ -12,6 +12,8 @@ import (
 func (w *world) operate(n *node) {
 	c := w.history.clients[w.rand.IntN(len(w.history.clients))]
 	switch p := w.rand.IntN(100); {
+	case c.resets && p < 60:
+		w.history.reset(n, c)
 	case p < 35:
 		w.request(n, "CONSUMER.LEADER.STEPDOWN."+streamName+"."+c.name, nil)
 	case p < 60:

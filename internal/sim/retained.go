@@ -25,6 +25,9 @@ func (c *checker) finally() {
 	for _, cl := range h.clients {
 		c.consumed(cl)
 	}
+	for _, r := range h.resets {
+		c.deliveredAnew(r)
+	}
 }
 
 // contents compares what a replica holds with what clients know. The caller
@@ -79,7 +82,7 @@ func (h *history) wants(cl *client, p *publication) bool {
 func (c *checker) released(n *node, p *publication) {
 	h := &c.world.history
 	for _, cl := range h.clients {
-		if cl.config.AckPolicy != api.AckNone && h.wants(cl, p) && !cl.hasSaid(p.seq) {
+		if cl.config.AckPolicy != api.AckNone && h.wants(cl, p) && !cl.hasSaid(p.seq) && !h.skipped(cl, p.seq) {
 			c.world.fail("%s: message %s, acknowledged at %d, is gone, and %s never acked it", n.name, p.id, p.seq, cl.name)
 		}
 	}
@@ -106,7 +109,7 @@ func (c *checker) consumed(cl *client) {
 	missing := 0
 	for _, p := range h.publisher.list {
 		excused := c.world.options.Faults && (cl.givenUp[p.seq] || cl.hasSaid(p.seq) || cl.config.AckPolicy == api.AckNone)
-		if p.seq != 0 && h.wants(cl, p) && cl.seen[p.seq] == 0 && !excused {
+		if p.seq != 0 && h.wants(cl, p) && cl.seen[p.seq] == 0 && !excused && !h.skipped(cl, p.seq) {
 			missing++
 		}
 	}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -206,10 +207,7 @@ func (w *world) settle() string {
 		h.handle(n, c, true)
 	}
 	sleep(100 * time.Millisecond)
-	if left := w.unsettled(); left != "" {
-		return left
-	}
-	return w.sidesUnsettled()
+	return cmp.Or(w.unsettled(), w.sidesUnsettled())
 }
 
 // briefGone tells whether the consumers that nobody uses any more are gone.

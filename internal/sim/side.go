@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 
@@ -55,16 +56,14 @@ func plainStream(name, subjects string, replicas int) api.StreamConfig {
 }
 
 // sidesUnsettled goes on with all sides; what it returns says what one of them has left.
-func (w *world) sidesUnsettled() string {
+func (w *world) sidesUnsettled() (left string) {
 	for _, name := range w.sideNames {
-		if left := w.sides[name].unsettled(w.someNode()); left != "" {
-			return fmt.Sprintf("%s: %s", name, left)
+		if own := w.sides[name].unsettled(w.someNode()); own != "" {
+			left = cmp.Or(left, name+": "+own)
 		}
-		if left := w.apart(w.sides[name].stream()); left != "" {
-			return left
-		}
+		left = cmp.Or(left, w.apart(w.sides[name].stream()))
 	}
-	return ""
+	return left
 }
 
 // apart says what keeps the replicas of a stream from being whole and equal; empty: nothing.
