@@ -32,6 +32,9 @@ type Consumer struct {
 	// LastPerSubject, for that deliver policy, is the stream's last sequence when the consumer was made: of the messages
 	// up to it only the last of each subject are delivered.
 	LastPerSubject uint64
+	// GivenBefore is the stream's last sequence when the consumer was started over for the last time, 0 if it never was: clients may
+	// have been given messages up to there before, and may acknowledge those deliveries yet.
+	GivenBefore uint64
 
 	state
 	pending     pendingSet
@@ -354,8 +357,9 @@ func (c *Consumer) Removed(seq uint64) bool {
 	return true
 }
 
-// Reset starts over with the message start: nothing is delivered or pending, and nothing ever was.
-func (c *Consumer) Reset(start uint64) {
+// Reset starts over with the message start: nothing is delivered or pending, and nothing ever was. last is the stream's last sequence.
+func (c *Consumer) Reset(start, last uint64) {
+	c.GivenBefore = last
 	a := (*opApplier)(c)
 	a.pending.removeBelow(^uint64(0), a.forget)
 	a.endAbandoned(^uint64(0), func(uint64) {})

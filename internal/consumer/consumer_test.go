@@ -231,9 +231,16 @@ func TestResetForgets(t *testing.T) {
 	if v, err := c.Apply(7, c.Epoch, 1, ops.Bytes(), released(func(uint64) {})); v != Applied || err != nil {
 		t.Fatal(v, err)
 	}
-	c.Reset(1)
+	c.Reset(1, 9)
 	if c.LastDelivered != 0 || c.LastAcked != 0 || c.Delivered != (Pair{}) {
 		t.Errorf("%+v", c.state)
+	}
+	store := keys{}
+	if err := c.SaveConfig(store); err != nil {
+		t.Fatal(err)
+	}
+	if c = reload(t, c, store); c.GivenBefore != 9 {
+		t.Errorf("clients were given messages up to %d before the reset, not 9", c.GivenBefore)
 	}
 }
 
@@ -354,7 +361,7 @@ func TestPin(t *testing.T) {
 	apply("g", "", nil)
 	apply("other", "x", nil)
 	apply("g", "z", &Pin{"g", "z", 7})
-	c.Reset(5)
+	c.Reset(5, 9)
 	c.Update(cfg)
 	if c.Pin == nil {
 		t.Error("a pin is lost with the position or an update of something else")

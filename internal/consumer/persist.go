@@ -41,6 +41,7 @@ type definition struct {
 	Config         api.ConsumerConfig `json:"config"`
 	Created        int64              `json:"created"`
 	LastPerSubject uint64             `json:"last_per_subject,omitempty"`
+	GivenBefore    uint64             `json:"given_before,omitempty"`
 }
 
 func (c *Consumer) key(kind byte) []byte {
@@ -49,7 +50,7 @@ func (c *Consumer) key(kind byte) []byte {
 
 // SaveConfig writes what changes only by the API.
 func (c *Consumer) SaveConfig(keys Keys) error {
-	doc, err := json.Marshal(definition{c.Config, c.Created.UnixNano(), c.LastPerSubject})
+	doc, err := json.Marshal(definition{c.Config, c.Created.UnixNano(), c.LastPerSubject, c.GivenBefore})
 	if err != nil {
 		return err
 	}
@@ -206,7 +207,7 @@ func (l *loader) config(id uint64, value []byte) error {
 			return base.Corruptf("consumer %d: filter %q", id, f)
 		}
 	}
-	c := &Consumer{ID: id, Created: time.Unix(0, d.Created).UTC(), LastPerSubject: d.LastPerSubject, pending: pendingSet{shared: l.spans}}
+	c := &Consumer{ID: id, Created: time.Unix(0, d.Created).UTC(), LastPerSubject: d.LastPerSubject, GivenBefore: d.GivenBefore, pending: pendingSet{shared: l.spans}}
 	d.Config.Metadata = shareMetadata(d.Config.Metadata)
 	c.setConfig(d.Config)
 	l.list = append(l.list, c)
@@ -261,7 +262,7 @@ func (l *loader) chunk(c *Consumer, set *pendingSet, rest, value []byte) (*chunk
 // Hash sums up the state.
 func (c *Consumer) Hash() uint64 {
 	h := fnv.New64a()
-	doc, err := json.Marshal(definition{c.Config, c.Created.UnixNano(), c.LastPerSubject})
+	doc, err := json.Marshal(definition{c.Config, c.Created.UnixNano(), c.LastPerSubject, c.GivenBefore})
 	base.Assert(err == nil, "consumer %q can not be encoded: %v", c.Name, err)
 	h.Write(doc)
 	buf := c.state.append(nil)

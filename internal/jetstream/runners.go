@@ -118,7 +118,7 @@ func (s *Stream) syncRunner(change consumerChange) {
 func runnerState(c *consumer.Consumer) runner.State {
 	st := runner.State{
 		Delivered: runner.SeqPair(c.Delivered), AckFloor: runner.SeqPair(c.AckFloor),
-		Ticket: c.Ticket, LastPerSubject: c.LastPerSubject,
+		Ticket: c.Ticket, LastPerSubject: c.LastPerSubject, GivenBefore: c.GivenBefore,
 	}
 	if p := c.Pin; p != nil {
 		st.Pin = runner.Pin{ID: p.ID, Since: time.Unix(0, p.Since)}

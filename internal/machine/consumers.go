@@ -228,11 +228,14 @@ func (a *applier) consumerReset(cmd *ConsumerReset) error {
 		return nil
 	}
 	from := c.Hold()
-	c.Reset(start)
+	c.Reset(start, a.store.State().LastSeq)
 	c.SetRunner(c.Runner)
 	a.touch(c)
 	a.changed(ConsumerRestarted, c)
 	a.reply(Reply{Consumer: c, Start: start})
+	if err := c.SaveConfig(a.store); err != nil {
+		return err
+	}
 	return a.reconsider(c.Filter, from)
 }
 

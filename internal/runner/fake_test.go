@@ -174,7 +174,7 @@ func (w *world) appoint() *Runner {
 	w.unsent = nil
 	c := w.state
 	c.SetRunner(1)
-	st := State{Delivered: SeqPair(c.Delivered), AckFloor: SeqPair(c.AckFloor), Ticket: c.Ticket, LastPerSubject: c.LastPerSubject, Inherits: w.store.State().LastSeq}
+	st := State{Delivered: SeqPair(c.Delivered), AckFloor: SeqPair(c.AckFloor), Ticket: c.Ticket, LastPerSubject: c.LastPerSubject, Inherits: w.store.State().LastSeq, GivenBefore: c.GivenBefore}
 	if p := c.Pin; p != nil {
 		st.Pin = Pin{p.ID, time.Unix(0, p.Since)}
 	}

@@ -91,3 +91,17 @@ func TestAckOfNoDelivery(t *testing.T) {
 		})
 	}
 }
+
+// TestAckFromBeforeReset: an ack of what was delivered before the consumer was started
+// over does not keep the message from coming again, though another runner begins then.
+func TestAckFromBeforeReset(t *testing.T) {
+	bubble(t, explicit(), func(w *world) {
+		w.lost("1", "2")
+		w.set(func() { w.state.Reset(1, 2) })
+		w.takeOver()
+		w.timedAck(2, "", "")
+		w.publish("s", "3")
+		w.pull("b", "100")
+		w.want("0 b s 1.1.1.T.2 1", "0 b s 1.2.2.T.1 2", "0 b s 1.3.3.T.0 3")
+	})
+}

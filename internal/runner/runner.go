@@ -78,7 +78,10 @@ type State struct {
 	// Inherits: messages up to this sequence may have been delivered by a runner
 	// before, who was lost with what it had not committed.
 	Inherits uint64
-	Pin      Pin
+	// GivenBefore: messages up to this sequence may have been delivered before the
+	// consumer was started over. Acks of them prove nothing about a runner since.
+	GivenBefore uint64
+	Pin         Pin
 }
 
 // Pin is who is pinned in a consumer's priority group; the zero value is nobody.
