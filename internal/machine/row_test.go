@@ -12,7 +12,6 @@ import (
 
 // The tests here show the rows of docs/clustered-consumers.md that need no server.
 
-// TestRow48_PurgeRecord covers rows 48 and 49.
 func TestRow48_PurgeRecord(t *testing.T) {
 	roundTrip(t, &Purge{Filter: "s.*", Below: 1<<64 - 1, Keep: 7, UpTo: 1 << 63})
 	m, _ := sample(t, api.LimitsRetention)
@@ -30,7 +29,10 @@ func TestRow48_PurgeRecord(t *testing.T) {
 	}
 }
 
-// TestRow51_MessageDeleteRecord covers rows 51 and 52.
+func TestRow49_BadPurgeRecord(t *testing.T) {
+	cutIsRefused(t, &Purge{Filter: "s.*", Below: 1<<64 - 1, Keep: 7, UpTo: 1 << 63})
+}
+
 func TestRow51_MessageDeleteRecord(t *testing.T) {
 	roundTrip(t, &DeleteMsg{Seq: 1<<64 - 1, NoErase: true})
 	m, _ := sample(t, api.LimitsRetention)
@@ -45,8 +47,11 @@ func TestRow51_MessageDeleteRecord(t *testing.T) {
 	}
 }
 
-// roundTrip wants a command to be read as it was written, and what is cut or
-// changed to be an error or another command, never more than that.
+func TestRow52_BadMessageDeleteRecord(t *testing.T) {
+	cutIsRefused(t, &DeleteMsg{Seq: 1<<64 - 1, NoErase: true})
+}
+
+// roundTrip wants a command to be read as it was written.
 func roundTrip[T any, C interface {
 	*T
 	Command
@@ -61,6 +66,12 @@ func roundTrip[T any, C interface {
 	if err != nil || fmt.Sprint(*got) != fmt.Sprint(*c) {
 		t.Fatalf("%+v, %v", got, err)
 	}
+}
+
+// cutIsRefused wants an entry that ends too early to be an error.
+func cutIsRefused(t *testing.T, c Command) {
+	t.Helper()
+	cmd := Append(nil, Origin{base.ReplicaID(1 << 60), 1<<64 - 1}, c)
 	for n := range cmd {
 		m, _ := sample(t, api.LimitsRetention)
 		if err := m.Apply(20, cmd[:n], &Effects{}); err == nil {
@@ -106,11 +117,22 @@ func TestRow11_KindsApplyInOrder(t *testing.T) {
 	}
 }
 
-// TestRow13_AckRecord covers rows 13 and 14 on the way to the leader.
 func TestRow13_AckRecord(t *testing.T) {
 	var ops consumer.Ops
-	ops.Deliver(-1<<63, 1<<63, []uint64{1, 1<<64 - 2})
 	ops.Ack(1, 1<<64-2)
+	deltaRecord(t, &ops)
+}
+
+func TestRow14_DeliveryRecord(t *testing.T) {
+	var ops consumer.Ops
+	ops.Deliver(-1<<63, 1<<63, []uint64{1, 1<<64 - 2})
+	ops.Redeliver(1<<63-1, 1<<64-1, []consumer.Redelivery{{Seq: 1<<64 - 1, Deliveries: 1<<32 - 1}})
+	deltaRecord(t, &ops)
+}
+
+// deltaRecord wants a delta to be read as it was written, and what is cut to be an error.
+func deltaRecord(t *testing.T, ops *consumer.Ops) {
+	t.Helper()
 	in := Delta{Consumer: 1<<64 - 1, Epoch: 1<<64 - 1, Ticket: 1<<64 - 1, Ops: ops.Bytes()}
 	buf := AppendDelta(nil, in)
 	out, rest, err := DecodeDelta(buf)

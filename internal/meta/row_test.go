@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -253,38 +254,59 @@ func TestRow37_LimitsOfATier(t *testing.T) {
 	}
 }
 
-// TestRow54_AssignmentsAsRecords covers rows 54 to 57: each kind is read as it was
-// written, keeps what it does not know of the configuration, and bad input is an error.
-func TestRow54_AssignmentsAsRecords(t *testing.T) {
-	raw := json.RawMessage(`{"name":"S","num_replicas":1,"subjects":["s"],"of_tomorrow":{"x":1}}`)
-	request := &Origin{Node: 1, Subject: "$JS.API.STREAM.CREATE.S", Reply: "_INBOX.x"}
+// rawAssignment has a field that this version does not know.
+var rawAssignment = json.RawMessage(`{"name":"S","num_replicas":1,"subjects":["s"],"of_tomorrow":{"x":1}}`)
+
+var assignmentOrigin = &Origin{Node: 1, Subject: "$JS.API.STREAM.CREATE.S", Reply: "_INBOX.x"}
+
+// assignmentRecord wants a command to be read as it was written, and to be short; it returns the entry.
+func assignmentRecord(t *testing.T, body Body) []byte {
+	t.Helper()
+	in := Command{Proposer: 1 << 60, Seq: 1<<64 - 1, Time: -1 << 63, Body: body}
+	data := in.Encode()
+	out, err := Decode(data)
+	if err != nil || !bytes.Equal(out.Encode(), data) {
+		t.Fatalf("%T: %v", body, err)
+	}
+	if len(data) > 400 {
+		t.Errorf("%T takes %d bytes", body, len(data))
+	}
+	return data
+}
+
+func TestRow54_CreateRecord(t *testing.T) {
+	assignmentRecord(t, &StreamCreate{Account: "A", Config: rawAssignment, Nodes: []base.NodeID{1}, Request: assignmentOrigin})
+	s, _ := planned(1)
+	e := s.Apply(s.Applied()+1, Command{Body: &StreamCreate{Account: "A", Config: rawAssignment, Nodes: []base.NodeID{1}}})
+	if e.Result.Err != nil || !strings.Contains(string(reopen(t, s).Stream("A", "S").RawConfig), "of_tomorrow") {
+		t.Error("an unknown field is lost:", e.Result.Err)
+	}
+}
+
+func TestRow55_UpdateRecord(t *testing.T) {
+	assignmentRecord(t, &StreamUpdate{Account: "A", Name: "S", Config: rawAssignment, Request: assignmentOrigin})
+}
+
+func TestRow56_DeleteRecord(t *testing.T) {
+	assignmentRecord(t, &StreamDelete{Account: "A", Name: "S", Request: assignmentOrigin})
+}
+
+// TestRow57_BadRecord: what is cut or changed is an error, and a newer version is one that says so.
+func TestRow57_BadRecord(t *testing.T) {
 	for _, body := range []Body{
-		&StreamCreate{Account: "A", Config: raw, Nodes: []base.NodeID{1}, Request: request},
-		&StreamUpdate{Account: "A", Name: "S", Config: raw, Request: request},
-		&StreamDelete{Account: "A", Name: "S", Request: request},
+		&StreamCreate{Account: "A", Config: rawAssignment, Nodes: []base.NodeID{1}},
+		&StreamUpdate{Account: "A", Name: "S", Config: rawAssignment},
+		&StreamDelete{Account: "A", Name: "S"},
 	} {
-		in := Command{Proposer: 1 << 60, Seq: 1<<64 - 1, Time: -1 << 63, Body: body}
-		data := in.Encode()
-		out, err := Decode(data)
-		if err != nil || fmt.Sprintf("%+v", out.Encode()) != fmt.Sprintf("%+v", data) {
-			t.Errorf("%T: %v", body, err)
-		}
+		data := assignmentRecord(t, body)
 		for _, bad := range [][]byte{nil, data[:1], data[:8], append(slices.Clone(data[:len(data)-1]), '!')} {
 			if _, err := Decode(bad); err == nil {
 				t.Errorf("%T: %q is accepted", body, bad)
 			}
 		}
-		if _, err := Decode([]byte{2, data[1]}); err == nil || errors.Is(err, base.ErrCorrupt) {
+		if _, err := Decode([]byte{commandVersion + 1, data[1]}); err == nil || errors.Is(err, base.ErrCorrupt) {
 			t.Errorf("a newer version: %v", err)
 		}
-		if len(data) > 400 {
-			t.Errorf("%T takes %d bytes", body, len(data))
-		}
-	}
-	s, _ := planned(1)
-	e := s.Apply(s.Applied()+1, Command{Body: &StreamCreate{Account: "A", Config: raw, Nodes: []base.NodeID{1}}})
-	if e.Result.Err != nil || !strings.Contains(string(reopen(t, s).Stream("A", "S").RawConfig), "of_tomorrow") {
-		t.Error("an unknown field is lost:", e.Result.Err)
 	}
 }
 
