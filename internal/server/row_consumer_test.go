@@ -321,7 +321,8 @@ func TestRow11_PinIsKept(t *testing.T) {
 	r.consumer("R11P", "c", durable("c", `"priority_policy":"pinned_client","priority_groups":["g"],"priority_timeout":60000000000`))
 	r.publish("R11P.x", 4)
 	pinned, unpinned := r.listen(r.app, "CONSUMER.PINNED.R11P.c"), r.listen(r.app, "CONSUMER.UNPINNED.R11P.c")
-	ask := func(request string) *nats.Msg {
+	var ask func(request string) *nats.Msg
+	ask = func(request string) *nats.Msg {
 		t.Helper()
 		inbox := nats.NewInbox()
 		sub, err := r.app.SubscribeSync(inbox)
@@ -336,6 +337,9 @@ func TestRow11_PinIsKept(t *testing.T) {
 		m, err := sub.NextMsg(time.Minute)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if m.Header.Get("Description") == "Leadership Change" { // it came to the runner before
+			return ask(request)
 		}
 		return m
 	}
