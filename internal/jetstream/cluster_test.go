@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -146,6 +147,7 @@ func (net *testNet) leave(n *Node) {
 // testCluster is a cluster of nodes in this process.
 type testCluster struct {
 	balanceAfter time.Duration // 0 is the default
+	logSegment   int64         // 0 is 1 MiB
 	t            testing.TB
 	net          *testNet
 	expected     int
@@ -207,8 +209,8 @@ func (c *testCluster) create(h *harness) {
 	h.node, err = New(Config{
 		Identity: id, Name: h.name, Cluster: "test", FS: h.fs, Dir: "store", MaxMemory: 1 << 30, MaxStore: 1 << 30, Tags: h.tags,
 		Accounts: registry, Router: h.rt, Links: links{c.net, id.Node}, Expected: func() int { return c.expected },
-		Clock: base.SystemClock, Logger: testLogger{c.t}, TickInterval: 20 * time.Millisecond,
-		LogSegment: 1 << 20, BalanceAfter: c.balanceAfter,
+		Clock: base.SystemClock, Logger: testLogger{c.t}, TickInterval: 30 * time.Millisecond,
+		LogSegment: cmp.Or(c.logSegment, 1<<20), BalanceAfter: c.balanceAfter,
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -227,7 +229,7 @@ func (c *testCluster) launch(h *harness) {
 // stop stops a node in good order: its links end last.
 func (c *testCluster) stop(h *harness) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	n := h.node
 	if err := n.Stop(ctx); err != nil {
@@ -299,7 +301,7 @@ func (c *testCluster) metaLeader() *harness {
 
 func (c *testCluster) propose(body meta.Body) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for {
 		l := c.metaLeader()
@@ -364,16 +366,19 @@ func (h *harness) stream(name string) *Stream { return h.node.Stream(h.acc.Name(
 // createConsumer makes a consumer and waits for its runner.
 func (c *testCluster) createConsumer(stream, name string) {
 	c.t.Helper()
-	s := c.leader(stream).stream(stream)
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	r, err := s.Propose(ctx, &machine.ConsumerCreate{
-		Time: time.Now().UnixNano(), Runner: s.ChooseRunner(),
-		Config: api.ConsumerConfig{Name: name, Durable: name, AckPolicy: "explicit", DeliverPolicy: "all", ReplayPolicy: "instant", AckWait: time.Minute},
+	c.until("consumer "+name, func() bool {
+		s := c.leader(stream).stream(stream)
+		r, err := s.Propose(ctx, &machine.ConsumerCreate{
+			Time: time.Now().UnixNano(), Runner: s.ChooseRunner(),
+			Config: api.ConsumerConfig{Name: name, Durable: name, AckPolicy: "explicit", DeliverPolicy: "all", ReplayPolicy: "instant", AckWait: time.Minute},
+		})
+		if r.Err != nil {
+			c.t.Fatal(r.Err)
+		}
+		return err == nil // another may lead meanwhile
 	})
-	if err != nil || r.Err != nil {
-		c.t.Fatal(err, r.Err)
-	}
 	c.runner(stream, name)
 }
 
@@ -400,8 +405,8 @@ func (c *testCluster) publish(stream string) {
 
 func (c *testCluster) publishData(stream string, payload []byte) {
 	c.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for time.Now().Before(deadline) {
+	deadline := time.Now().Add(patience)
+	for wait := 300 * time.Millisecond; time.Now().Before(deadline); wait *= 2 {
 		h := c.leader(stream)
 		ack := make(chan struct{}, 10)
 		sub, err := h.rt.Subscribe(h.acc, "ack", "", func(*router.Sub, router.Source, *router.Msg) { ack <- struct{}{} }, router.SubOptions{})
@@ -413,7 +418,7 @@ func (c *testCluster) publishData(stream string, payload []byte) {
 		select {
 		case <-ack:
 			ok = true
-		case <-time.After(300 * time.Millisecond):
+		case <-time.After(wait):
 		}
 		h.rt.Unsubscribe(sub)
 		if ok {

@@ -116,7 +116,7 @@ func TestScaleUnderPublish(t *testing.T) {
 	for _, on := range [][]*harness{c.all[:3], c.all, c.all[1:4], c.all[4:]} {
 		cfg.Replicas = len(on)
 		c.update(cfg, on...)
-		deadline := time.Now().Add(8 * time.Second)
+		deadline := time.Now().Add(patience)
 		for c.publish("S"); !slices.Equal(c.voters("S"), sorted(ids(on))); c.publish("S") {
 			published++
 			if time.Now().After(deadline) {

@@ -36,7 +36,7 @@ func TestRefusalIntoTheSameStream(t *testing.T) {
 	answers := h.inbox("S.answers")
 	// Together with what is under way it is more than the group takes at a time.
 	cmd := machine.AppendMessage(machine.AppendPublish(nil, machine.Origin{}, 1), []byte("S.x"), nil, make([]byte, 20<<20))
-	for deadline := time.Now().Add(5 * time.Second); len(answers) == 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); len(answers) == 0 && time.Now().Before(deadline); {
 		if err := s.group.Propose(cmd); err != nil && !isOverloaded(err) {
 			t.Fatal(err)
 		}
@@ -121,7 +121,7 @@ func TestUnsupportedStreamIsKept(t *testing.T) {
 
 func (h *harness) propose(body meta.Body) {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if r, err := h.node.ProposeMeta(ctx, body); err != nil || r.Err != nil {
 		h.t.Fatal(err, r.Err)

@@ -71,17 +71,21 @@ func startNodeIn(t testing.TB, fs vfs.FS, dir string) *harness {
 
 func (h *harness) stop() {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := h.node.Stop(ctx); err != nil {
 		h.t.Fatal(err)
 	}
 }
 
+// patience is how long a test waits for what must happen: long enough for a slow machine
+// that has other things to do. What does happen takes no longer for it.
+const patience = 90 * time.Second
+
 // until waits for a condition that other goroutines bring about.
 func (h *harness) until(what string, ok func() bool) {
 	h.t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
@@ -107,7 +111,7 @@ func (h *harness) createStream(cfg api.StreamConfig) *Stream {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	r, err := h.node.ProposeMeta(ctx, &meta.StreamCreate{Account: h.acc.Name(), Config: raw, Nodes: []base.NodeID{h.node.cfg.Identity.Node}})
 	if err != nil || r.Err != nil {
@@ -145,7 +149,7 @@ func (h *harness) receive(ch chan router.Msg) router.Msg {
 	select {
 	case m := <-ch:
 		return m
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		h.t.Fatal("no message in time")
 		return router.Msg{}
 	}
@@ -167,7 +171,7 @@ func TestPublishPullAckRestart(t *testing.T) {
 		}
 	}
 
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	reply, err := s.Propose(ctx, &machine.ConsumerCreate{
 		Time: time.Now().UnixNano(), Runner: s.ChooseRunner(),

@@ -101,7 +101,7 @@ func (c *testCluster) pullNext(stream, consumer string) {
 
 func demand(t *testing.T, s *Stream, cmd machine.Command) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := s.demand(ctx, cmd); err != nil {
 		t.Fatal(err)
@@ -140,7 +140,7 @@ func TestReviveGoesOn(t *testing.T) {
 		t.Error("a stream whose consumers are yet to come takes requests")
 	}
 	demand(t, u, &machine.LoadConsumer{Time: 1, Config: consumerConfig("b")})
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := u.putConfig(ctx, other); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -27,15 +28,20 @@ func (h *harness) logBytes() (sum int64) {
 // compacted on every one of them, and a member that comes later does without what is gone.
 func TestRow10_LogIsBounded(t *testing.T) {
 	const (
-		messages = 60 // of 256 KiB, between two moves
-		bound    = 16 << 20
+		messages = 60 // of 64 KiB, between two moves
+		bound    = 4 << 20
 	)
-	c := startCluster(t, 4)
+	c := newTestCluster(t, 4)
+	c.logSegment = 256 << 10
+	for i := range 4 {
+		c.add(fmt.Sprint("n", i))
+	}
+	c.untilHealthy()
 	cfg := streamConfig("S", api.FileStorage, 3)
 	cfg.MaxMsgs = 20
 	c.createStream(cfg, c.all[:3]...)
 	c.createConsumer("S", "C")
-	payload, published := bytes.Repeat([]byte{'x'}, 256<<10), 0
+	payload, published := bytes.Repeat([]byte{'x'}, 64<<10), 0
 	for _, on := range [][]*harness{c.all[:3], c.all[1:], {c.all[0], c.all[2], c.all[3]}, c.all[:3]} {
 		c.update(cfg, on...)
 		for range messages {
