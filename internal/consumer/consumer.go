@@ -26,7 +26,7 @@ type Consumer struct {
 	ID      uint64 // never reused within its stream
 	Name    string
 	Created time.Time
-	Config  api.ConsumerConfig // as applied, defaults filled in
+	Config  *api.ConsumerConfig // as applied, defaults filled in; never changed, only replaced
 	Filter  subject.Filter
 
 	// LastPerSubject, for that deliver policy, is the stream's last sequence when the consumer was made: of the messages
@@ -108,7 +108,7 @@ func (c *Consumer) ResumePending(p Pending) {
 }
 
 func (c *Consumer) setConfig(cfg api.ConsumerConfig) {
-	c.Name, c.Config = cfg.Name, cfg
+	c.Name, c.Config = cfg.Name, &cfg
 	c.Filter = subject.NewFilter(cfg.Filters()...)
 }
 
@@ -167,8 +167,10 @@ func (c *Consumer) SetRunner(r base.ReplicaID) {
 
 // Pause suspends delivery until a time; nil resumes.
 func (c *Consumer) Pause(until *time.Time) {
-	c.Config.PauseUntil = until
-	c.Config.Metadata = storedMetadata(c.Config.Metadata, requiredLevel(&c.Config))
+	cfg := *c.Config
+	cfg.PauseUntil = until
+	cfg.Metadata = storedMetadata(cfg.Metadata, requiredLevel(&cfg))
+	c.Config = &cfg
 }
 
 // Verdict is what came of a delta.

@@ -50,7 +50,7 @@ func (c *Consumer) key(kind byte) []byte {
 
 // SaveConfig writes what changes only by the API.
 func (c *Consumer) SaveConfig(keys Keys) error {
-	doc, err := json.Marshal(definition{c.Config, c.Created.UnixNano(), c.LastPerSubject, c.GivenBefore})
+	doc, err := json.Marshal(definition{*c.Config, c.Created.UnixNano(), c.LastPerSubject, c.GivenBefore})
 	if err != nil {
 		return err
 	}
@@ -262,7 +262,7 @@ func (l *loader) chunk(c *Consumer, set *pendingSet, rest, value []byte) (*chunk
 // Hash sums up the state.
 func (c *Consumer) Hash() uint64 {
 	h := fnv.New64a()
-	doc, err := json.Marshal(definition{c.Config, c.Created.UnixNano(), c.LastPerSubject, c.GivenBefore})
+	doc, err := json.Marshal(definition{*c.Config, c.Created.UnixNano(), c.LastPerSubject, c.GivenBefore})
 	base.Assert(err == nil, "consumer %q can not be encoded: %v", c.Name, err)
 	h.Write(doc)
 	buf := c.state.append(nil)

@@ -107,7 +107,7 @@ func (b *Backup) consumers() (list []*consumer.Consumer, err error) {
 func (b *Backup) Close() error { return b.image.Close() }
 
 func backupOf(c *consumer.Consumer) *backup.Consumer {
-	out := &backup.Consumer{Config: c.Config, State: backup.ConsumerState{
+	out := &backup.Consumer{Config: *c.Config, State: backup.ConsumerState{
 		Delivered: backup.Position{Consumer: c.Delivered.Consumer, Stream: c.Delivered.Stream},
 		AckFloor:  backup.Position{Consumer: c.AckFloor.Consumer, Stream: c.AckFloor.Stream},
 	}}

@@ -196,7 +196,7 @@ func (s *Stream) Confirm() error {
 }
 
 func (s *Stream) fillConsumer(info *api.ConsumerInfo, c *consumer.Consumer, now time.Time) {
-	cfg := c.Config
+	cfg := *c.Config
 	info.Config, info.Created = &cfg, c.Created
 	info.Delivered = api.SequenceInfo{Consumer: c.Delivered.Consumer, Stream: c.Delivered.Stream, Last: optionalTime(c.LastDelivered)}
 	info.AckFloor = api.SequenceInfo{Consumer: c.AckFloor.Consumer, Stream: c.AckFloor.Stream, Last: optionalTime(c.LastAcked)}

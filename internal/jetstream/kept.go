@@ -133,11 +133,11 @@ func (k *keptConsumers) any(id base.GroupID) bool {
 
 // put keeps a consumer that was made or changed.
 func (k *keptConsumers) put(id base.GroupID, c *consumer.Consumer) {
-	if !worthKeeping(&c.Config) {
+	if !worthKeeping(c.Config) {
 		return
 	}
 	k.change(id, func(list map[string]keptConsumer) {
-		list[c.Name] = keptConsumer{c.Config, c.Created.UnixNano()}
+		list[c.Name] = keptConsumer{*c.Config, c.Created.UnixNano()}
 	})
 }
 
@@ -154,8 +154,8 @@ func (k *keptConsumers) replace(id base.GroupID, m *machine.Machine) {
 	k.change(id, func(list map[string]keptConsumer) {
 		clear(list)
 		for c := range m.Consumers() {
-			if worthKeeping(&c.Config) {
-				list[c.Name] = keptConsumer{c.Config, c.Created.UnixNano()}
+			if worthKeeping(c.Config) {
+				list[c.Name] = keptConsumer{*c.Config, c.Created.UnixNano()}
 			}
 		}
 	})

@@ -164,7 +164,7 @@ func (c *call) proposeConsumer(st *jetstream.Stream, req *api.ConsumerCreateRequ
 func (c *call) asMade(st *jetstream.Stream, x *consumer.Consumer) *api.ConsumerInfo {
 	info := &api.ConsumerInfo{Stream: st.Name(), Timestamp: c.svc.cfg.Clock.Now().UTC()}
 	st.View(func(*machine.Machine) {
-		cfg := x.Config
+		cfg := *x.Config
 		info.Name, info.Created, info.Config = x.Name, x.Created, &cfg
 	})
 	info.Config.Metadata = withVersion(info.Config.Metadata)

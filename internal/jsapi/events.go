@@ -97,7 +97,7 @@ func (s *Service) adviseConsumersLost(st *jetstream.Stream) {
 		of := m.Stream().Config()
 		for c := range m.Consumers() {
 			heard := s.heard(acc, subj(c.Name)) || s.heard(system, subj(c.Name))
-			if heard && consumerReplicas(&c.Config, of) > 1 {
+			if heard && consumerReplicas(c.Config, of) > 1 {
 				names = append(names, c.Name)
 			}
 		}
@@ -199,7 +199,7 @@ func (s *Service) advisePause(acc *account.Account, st *jetstream.Stream, c *con
 func (s *Service) adviseRunner(st *jetstream.Stream, c *consumer.Consumer) {
 	subj := "CONSUMER.LEADER_ELECTED." + st.Name() + "." + c.Name
 	acc := s.cfg.Accounts.Account(st.Account())
-	if acc == nil || consumerReplicas(&c.Config, st.Assignment().Config) < 2 || !s.heard(acc, subj) && !s.heard(s.cfg.Accounts.System(), subj) {
+	if acc == nil || consumerReplicas(c.Config, st.Assignment().Config) < 2 || !s.heard(acc, subj) && !s.heard(s.cfg.Accounts.System(), subj) {
 		return
 	}
 	advisory := &api.ConsumerLeaderElected{

@@ -56,7 +56,7 @@ func (a *applier) consumerCreate(cmd *ConsumerCreate) error {
 }
 
 func (a *applier) consumerUpdate(cmd *ConsumerCreate, old *consumer.Consumer, cfg api.ConsumerConfig) error {
-	if consumer.Same(&cfg, &old.Config) {
+	if consumer.Same(&cfg, old.Config) {
 		a.reply(Reply{Consumer: old})
 		return nil
 	}
@@ -64,7 +64,7 @@ func (a *applier) consumerUpdate(cmd *ConsumerCreate, old *consumer.Consumer, cf
 		a.reply(Reply{Err: apierr.JSConsumerAlreadyExists})
 		return nil
 	}
-	cfg, refused := consumer.CheckUpdate(&old.Config, &cmd.Config, cfg)
+	cfg, refused := consumer.CheckUpdate(old.Config, &cmd.Config, cfg)
 	if refused == nil {
 		refused = a.checkWorkQueue(&cfg, old)
 	}
@@ -336,7 +336,7 @@ func (o *consumerStream) Keeps(seq uint64) bool {
 func (m *Machine) CheckConsumersAgainst(cfg *api.StreamConfig) *apierr.Error {
 	var names []string
 	for _, c := range m.byID {
-		if !consumer.Within(&c.Config, &cfg.ConsumerLimits) {
+		if !consumer.Within(c.Config, &cfg.ConsumerLimits) {
 			names = append(names, c.Name)
 		}
 	}

@@ -121,7 +121,7 @@ func (m *Machine) link(c *consumer.Consumer) {
 }
 
 func (m *Machine) linkFilters(c *consumer.Consumer) {
-	if counts(&c.Config) {
+	if counts(c.Config) {
 		m.counted++
 	}
 	if c.Config.Direct {
@@ -139,7 +139,7 @@ func (m *Machine) unlink(c *consumer.Consumer) {
 }
 
 func (m *Machine) unlinkFilters(c *consumer.Consumer) {
-	if counts(&c.Config) {
+	if counts(c.Config) {
 		m.counted--
 	}
 	if c.Config.Direct {

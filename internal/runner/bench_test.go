@@ -51,7 +51,7 @@ func benchmarkDeliver(b *testing.B, cfg api.ConsumerConfig) {
 		Send:        func(d *Delta) { r.Committed(d.Ticket) },
 		Live:        func() bool { return true },
 	}
-	r = New(env, sched, Identity{Stream: "S", Consumer: "C", ID: 1, Epoch: 1}, cfg, State{})
+	r = New(env, sched, Identity{Stream: "S", Consumer: "C", ID: 1, Epoch: 1}, &cfg, State{})
 	s := newScratch()
 	body := []byte(strconv.Itoa(batch))
 	b.ReportAllocs()
@@ -76,7 +76,7 @@ func BenchmarkIdleWake(b *testing.B) {
 	var store memStore
 	env := &Env{Clock: base.SystemClock, Log: base.NopLogger{}, Store: &store,
 		HasInterest: func(string, string) bool { return false }, Live: func() bool { return true }}
-	r := New(env, sched, Identity{Stream: "S", Consumer: "C"}, api.ConsumerConfig{AckPolicy: api.AckExplicit, AckWait: 30e9}, State{})
+	r := New(env, sched, Identity{Stream: "S", Consumer: "C"}, &api.ConsumerConfig{AckPolicy: api.AckExplicit, AckWait: 30e9}, State{})
 	s := newScratch()
 	b.ReportAllocs()
 	for b.Loop() {

@@ -201,8 +201,10 @@ func (r *Runner) put(w *request, reply []byte, m *msg.Message) {
 	if r.cfg.HeadersOnly {
 		hdr, data = wire.SetHeader(hdr, "Nats-Msg-Size", strconv.Itoa(len(data))), nil
 	}
-	to := r.pushing.to
-	if w != nil {
+	var to []byte
+	if w == nil {
+		to = r.pushing.to
+	} else {
 		to = w.to
 		if w.pinned {
 			hdr = wire.SetHeader(hdr, "Nats-Pin-Id", w.id)

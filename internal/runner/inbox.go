@@ -154,7 +154,7 @@ func (r *Runner) FlowReply(subj string, header []byte) {
 }
 
 // Update changes the configuration.
-func (r *Runner) Update(cfg api.ConsumerConfig) {
+func (r *Runner) Update(cfg *api.ConsumerConfig) {
 	r.post(func(r *Runner) { r.configure(cfg) })
 }
 

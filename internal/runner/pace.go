@@ -19,11 +19,11 @@ type pacing struct {
 	lastAt  time.Time // when it was delivered
 }
 
-func (p *pacing) holds(now time.Time) bool { return now.Before(p.until) }
+func (p *pacing) holds(now time.Time) bool { return p != nil && now.Before(p.until) }
 
 // holdsMsg tells that m has to wait, and sets until when.
 func (p *pacing) holdsMsg(r *Runner, m *msg.Message, now time.Time) bool {
-	if r.cfg.ReplayPolicy != api.ReplayOriginal || p.lastMsg == 0 {
+	if p == nil || r.cfg.ReplayPolicy != api.ReplayOriginal || p.lastMsg == 0 {
 		return false
 	}
 	due := p.lastAt.Add(time.Duration(m.Time - p.lastMsg))
@@ -36,6 +36,9 @@ func (p *pacing) holdsMsg(r *Runner, m *msg.Message, now time.Time) bool {
 
 // sent accounts for a delivery.
 func (p *pacing) sent(r *Runner, m *msg.Message, size int, now time.Time, again bool) {
+	if p == nil {
+		return
+	}
 	if r.cfg.ReplayPolicy == api.ReplayOriginal && !again {
 		p.lastMsg, p.lastAt = m.Time, now
 	}

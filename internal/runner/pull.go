@@ -76,7 +76,7 @@ func (r *Runner) checkNext(n *api.ConsumerNextRequest) error {
 
 // overLimit names the consumer's limit that a request breaks.
 func (r *Runner) overLimit(n *api.ConsumerNextRequest) string {
-	switch c := &r.cfg; {
+	switch c := r.cfg; {
 	case c.MaxRequestBatch > 0 && n.Batch > c.MaxRequestBatch:
 		return fmt.Sprintf("Exceeded MaxRequestBatch of %d", c.MaxRequestBatch)
 	case c.MaxRequestExpires > 0 && n.Expires > c.MaxRequestExpires:

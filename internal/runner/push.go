@@ -32,12 +32,14 @@ type pushState struct {
 	nextFlow uint64
 }
 
+func (s *pushState) isBound() bool { return s != nil && s.bound }
+
 // lookAtInterest finds out, once a turn, whether anybody listens.
 func (r *Runner) lookAtInterest(now time.Time) {
 	if !r.push {
 		return
 	}
-	s := &r.pushing
+	s := r.pushing
 	if s.to == nil {
 		s.to = []byte(r.cfg.DeliverSubject)
 	}
@@ -59,17 +61,17 @@ func (r *Runner) lookAtInterest(now time.Time) {
 }
 
 // pushReady tells whether the deliver subject takes another message.
-func (r *Runner) pushReady() bool { return r.pushing.bound && !r.stalled() }
+func (r *Runner) pushReady() bool { return r.pushing.isBound() && !r.stalled() }
 
 // stalled tells that the client has to confirm before it gets more.
 func (r *Runner) stalled() bool {
-	s := &r.pushing
+	s := r.pushing
 	return r.cfg.FlowControl && s.asked != "" && s.unacked >= s.window
 }
 
 // pushed accounts for a delivered message of size bytes.
 func (r *Runner) pushed(size int, now time.Time) {
-	s := &r.pushing
+	s := r.pushing
 	s.beatAt = now.Add(r.cfg.Heartbeat)
 	if !r.cfg.FlowControl {
 		return
@@ -84,7 +86,7 @@ func (r *Runner) pushed(size int, now time.Time) {
 func (r *Runner) flowAcks() bool { return r.cfg.AckPolicy == api.AckFlowControl }
 
 func (r *Runner) askFlow() {
-	s := &r.pushing
+	s := r.pushing
 	s.nextFlow++
 	s.asked = "$JS.FC." + r.id.Stream + "." + r.id.Consumer + "." + strconv.FormatUint(r.id.Epoch, 36) + "-" + strconv.FormatUint(s.nextFlow, 36)
 	s.askedAt = s.unacked
@@ -99,9 +101,9 @@ func (r *Runner) askFlow() {
 // flowReply takes the confirmation of all that was sent before the request subj. stored is the last stream
 // sequence that a client has stored, for flow control acks; 0 is none.
 func (r *Runner) flowReply(subj string, stored uint64) {
-	s := &r.pushing
+	s := r.pushing
 	r.active = r.now
-	if s.asked == "" || s.asked != subj {
+	if s == nil || s.asked == "" || s.asked != subj {
 		return
 	}
 	if r.flowAcks() && stored > 0 {
@@ -120,7 +122,7 @@ func (r *Runner) heartbeats(now time.Time) {
 	if r.requests.due(now) {
 		r.beatRequests(now)
 	}
-	s := &r.pushing
+	s := r.pushing
 	if !r.push || r.cfg.Heartbeat <= 0 || !s.bound || now.Before(s.beatAt) {
 		return
 	}

@@ -187,11 +187,11 @@ func TestPushPaused(t *testing.T) {
 		cfg := w.cfg
 		later := until.Add(time.Hour)
 		cfg.PauseUntil = &later
-		w.run.Update(cfg)
+		w.run.Update(&cfg)
 		w.publish("s", "2")
 		w.want()
 		cfg.PauseUntil, cfg.DeliverSubject = nil, "e"
-		w.run.Update(cfg)
+		w.run.Update(&cfg)
 		w.want("1100 e s 1.2.2.T.0 2")
 	})
 }

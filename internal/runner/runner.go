@@ -120,7 +120,7 @@ type Runner struct {
 
 	run runState // guarded by Scheduler.mu
 
-	cfg      api.ConsumerConfig
+	cfg      *api.ConsumerConfig // shared with the replicated state; never changed
 	filter   subject.Filter
 	state    State // Pending is not kept
 	push     bool
@@ -136,8 +136,8 @@ type Runner struct {
 	retryAt   time.Time // when to read again after the store failed
 
 	requests requestQueue
-	pushing  pushState
-	pace     pacing
+	pushing  *pushState // nil for a consumer that is pulled from
+	pace     *pacing    // nil where nothing is held back
 	pin      pinState
 
 	rec         recorder
@@ -172,7 +172,7 @@ type Status struct {
 
 // New returns a runner for a consumer as of its replicated state. It does
 // nothing until it is woken.
-func New(env *Env, sched *Scheduler, id Identity, cfg api.ConsumerConfig, st State) *Runner {
+func New(env *Env, sched *Scheduler, id Identity, cfg *api.ConsumerConfig, st State) *Runner {
 	r := &Runner{
 		env: env, sched: sched, id: id,
 		ackPrefix:  "$JS.ACK." + id.Stream + "." + id.Consumer + ".",
@@ -191,9 +191,18 @@ func New(env *Env, sched *Scheduler, id Identity, cfg api.ConsumerConfig, st Sta
 	return r
 }
 
-func (r *Runner) configure(cfg api.ConsumerConfig) {
-	if cfg.DeliverSubject != r.cfg.DeliverSubject {
-		r.pushing = pushState{}
+func (r *Runner) configure(cfg *api.ConsumerConfig) {
+	switch {
+	case cfg.DeliverSubject == "":
+		r.pushing = nil
+	case cfg.DeliverSubject != r.watched:
+		r.pushing = new(pushState)
+	}
+	switch paced := cfg.RateLimit > 0 || cfg.ReplayPolicy == api.ReplayOriginal; {
+	case !paced:
+		r.pace = nil
+	case r.pace == nil:
+		r.pace = new(pacing)
 	}
 	group := r.group()
 	r.cfg = cfg
@@ -331,8 +340,7 @@ func (r *Runner) closeNow() {
 
 func (r *Runner) publishStatus() {
 	s := Status{
-		Waiting: r.requests.len(), PushBound: r.pushing.bound, AckPending: r.pending.len(), Redelivered: r.pending.redelivered,
-		Uncommitted: r.uncommitted,
+		Waiting: r.requests.len(), PushBound: r.pushing.isBound(), AckPending: r.pending.len(), Redelivered: r.pending.redelivered,
 	}
 	r.mu.Lock()
 	r.status = s

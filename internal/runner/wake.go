@@ -14,9 +14,11 @@ func (r *Runner) nextWake(now time.Time) time.Time {
 		sooner(time.Unix(0, d))
 	}
 	sooner(r.requests.wakeAt)
-	sooner(r.pushing.checkAt)
-	if r.pushing.bound && r.cfg.Heartbeat > 0 {
-		sooner(r.pushing.beatAt)
+	if s := r.pushing; s != nil {
+		sooner(s.checkAt)
+		if s.bound && r.cfg.Heartbeat > 0 {
+			sooner(s.beatAt)
+		}
 	}
 	if r.pace.holds(now) {
 		sooner(r.pace.until)
@@ -37,7 +39,7 @@ func (r *Runner) nextWake(now time.Time) time.Time {
 
 // inactiveAt is when the consumer has been unused for its inactive threshold.
 func (r *Runner) inactiveAt() time.Time {
-	if r.cfg.InactiveThreshold <= 0 || r.pushing.bound {
+	if r.cfg.InactiveThreshold <= 0 || r.pushing.isBound() {
 		return time.Time{}
 	}
 	return r.active.Add(r.cfg.InactiveThreshold)
