@@ -3,6 +3,7 @@ package jetstream
 import (
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weir/internal/base"
@@ -33,7 +34,7 @@ type outbox struct {
 	waiting map[uint64]*unsettled // by consumer ID; none of them is empty
 	unsent  []machine.Delta
 	queued  bool
-	took    time.Duration // from sending to verdict, lately
+	took    atomic.Int64 // from sending to verdict, lately, ns
 }
 
 // unsettled are the deltas of one runner that have no verdict yet.
@@ -144,7 +145,8 @@ func (o *outbox) settled(d machine.DeltaResult) {
 			done, u.list = u.list[0].Ticket, u.list[1:]
 		}
 		if now := o.s.node.cfg.Clock.Now(); done > 0 {
-			o.took, u.moved = now.Sub(u.moved), now
+			o.took.Store(int64(now.Sub(u.moved)))
+			u.moved = now
 		}
 		if len(u.list) == 0 {
 			delete(o.waiting, d.ID)
@@ -158,6 +160,18 @@ func (o *outbox) settled(d machine.DeltaResult) {
 	if r := o.s.runner(d.ID); r != nil && done > 0 {
 		r.Committed(done)
 	}
+}
+
+// Deliveries wait for their acks at least for minPatience, and as long as verdicts
+// take, as all that is delivered is unknown to the others for that long anyway.
+const (
+	minPatience = 20 * time.Millisecond
+	maxPatience = time.Second
+)
+
+// patience is how long a runner's deliveries may wait for their acks.
+func (o *outbox) patience() time.Duration {
+	return min(max(time.Duration(o.took.Load()), minPatience), maxPatience)
 }
 
 // repeatLocked puts all of u among the unsent again.
@@ -204,7 +218,7 @@ func (o *outbox) resend() {
 // for too long.
 func (o *outbox) resendLate(now time.Time) {
 	o.mu.Lock()
-	patience := min(max(resendAfter, 2*o.took), maxResend)
+	patience := min(max(resendAfter, 2*time.Duration(o.took.Load())), maxResend)
 	for _, u := range o.waiting {
 		if now.Sub(u.moved) >= patience {
 			o.repeatLocked(u)

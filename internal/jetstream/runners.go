@@ -26,6 +26,7 @@ func (s *Stream) runnerEnv() *runner.Env {
 		},
 		HasInterest: func(subj, queue string) bool { return n.HasInterest(s.acc, subj, queue) },
 		Send:        s.outbox.send,
+		Patience:    s.outbox.patience,
 		Live:        s.live,
 		Expire:      func(id runner.Identity) { s.dropConsumer(id.Consumer, id.ID) },
 		Advise:      func(id runner.Identity, e runner.Event) { n.cfg.Events.RunnerEvent(s, id.Consumer, e) },

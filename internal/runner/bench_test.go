@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"weir/internal/api"
 	"weir/internal/base"
@@ -50,6 +51,7 @@ func benchmarkDeliver(b *testing.B, cfg api.ConsumerConfig) {
 		HasInterest: func(string, string) bool { return true },
 		Send:        func(d *Delta) { r.Committed(d.Ticket) },
 		Live:        func() bool { return true },
+		Patience:    func() time.Duration { return 20 * time.Millisecond },
 	}
 	r = New(env, sched, Identity{Stream: "S", Consumer: "C", ID: 1, Epoch: 1}, &cfg, State{})
 	s := newScratch()

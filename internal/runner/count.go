@@ -20,6 +20,17 @@ func (c *pendingCount) delivered() {
 	}
 }
 
+// found notes that m is the next that matches. Of the last message of the stream that
+// is all there is to know.
+func (c *pendingCount) found(r *Runner, m *msg.Message) {
+	if c.known && !c.changed {
+		return
+	}
+	if st := r.env.Store.State(); m.Seq == st.LastSeq {
+		*c = pendingCount{n: 1, known: true, last: st.LastSeq, msgs: st.Msgs}
+	}
+}
+
 func (r *Runner) pendingCount() uint64 {
 	c := &r.npending
 	if c.known && !c.changed {

@@ -159,6 +159,7 @@ func (r *Runner) nextNew(m *msg.Message, now time.Time) outcome {
 	if r.pace.holdsMsg(r, m, now) {
 		return waits
 	}
+	r.npending.found(r, m)
 	return moved
 }
 

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"slices"
 	"time"
 
 	"weir/internal/consumer"
@@ -37,29 +38,30 @@ type commitAction struct {
 	pull   *request      // that a delivery is held back for
 }
 
-// recorder gathers operations into deltas. Neighbours of one kind are kept as a
-// run, in the worker's scratch memory, until another kind follows or the turn
+// recorder gathers operations into deltas, in the worker's scratch memory.
+// Neighbours of one kind are kept as a run until another kind follows or the turn
 // ends, so that a batch encodes as one operation.
 type recorder struct {
-	ops   consumer.Ops
-	count int    // messages concerned by ops and the open run
-	first uint64 // consumer sequence of the open run's first delivery
+	kept   []byte // operations of earlier turns that wait to be sent
+	count  int    // messages concerned by all operations and the open run
+	first  uint64 // consumer sequence of the open run's first delivery
+	urgent bool   // they are not just first deliveries
 }
 
 func (c *recorder) empty() bool { return c.count == 0 }
 
 // closeRun encodes the open run.
 func (r *Runner) closeRun() {
-	c, s, now := &r.rec, r.scratch, r.now.UnixNano()
+	first, s, now := r.rec.first, r.scratch, r.now.UnixNano()
 	switch {
 	case len(s.deliveries) > 0:
-		c.ops.Deliver(now, c.first, s.deliveries)
+		s.ops.Deliver(now, first, s.deliveries)
 		s.deliveries = s.deliveries[:0]
 	case len(s.again) > 0:
-		c.ops.Redeliver(now, c.first, s.again)
+		s.ops.Redeliver(now, first, s.again)
 		s.again = s.again[:0]
 	case len(s.acks) > 0:
-		c.ops.Ack(s.acks...)
+		s.ops.Ack(s.acks...)
 		s.acks = s.acks[:0]
 	}
 }
@@ -85,6 +87,7 @@ func (r *Runner) recordDelivery(cseq, seq uint64, deliveries uint32) {
 			c.first = cseq
 		}
 		s.again = append(s.again, consumer.Redelivery{Seq: seq, Deliveries: deliveries})
+		c.urgent = true
 	}
 	r.recorded()
 }
@@ -95,6 +98,7 @@ func (r *Runner) recordAck(seq uint64) {
 		r.closeRun()
 	}
 	s.acks = append(s.acks, seq)
+	r.rec.urgent = true
 	r.recorded()
 }
 
@@ -113,7 +117,8 @@ func (r *Runner) recordGone(seq uint64) {
 // record adds any other operation.
 func (r *Runner) record(add func(*consumer.Ops)) {
 	r.closeRun()
-	add(&r.rec.ops)
+	add(&r.scratch.ops)
+	r.rec.urgent = true
 	r.recorded()
 }
 
@@ -146,32 +151,47 @@ func (r *Runner) act(a *commitAction) {
 func (r *Runner) send() {
 	r.closeRun()
 	r.sentTicket++
-	d := &Delta{Consumer: r.id.ID, Epoch: r.id.Epoch, Ticket: r.sentTicket, Ops: append([]byte(nil), r.rec.ops.Bytes()...)}
+	d := &Delta{Consumer: r.id.ID, Epoch: r.id.Epoch, Ticket: r.sentTicket, Ops: slices.Concat(r.rec.kept, r.scratch.ops.Bytes())}
 	r.uncommitted += r.rec.count
 	r.onCommit = append(r.onCommit, commitAction{ticket: d.Ticket, ops: r.rec.count})
-	r.rec.ops.Reset()
-	r.rec.count = 0
+	r.scratch.ops.Reset()
+	r.rec = recorder{}
 	r.lazyAt = time.Time{}
 	r.env.Send(d)
 }
 
-// flush hands over what was recorded in this turn. Positions of an ack-none
-// consumer may wait.
+// flush hands over what was recorded in this turn, or keeps it for a later one.
 func (r *Runner) flush(now time.Time) {
 	if r.rec.empty() {
 		r.lazyAt = time.Time{}
 		return
 	}
 	r.closeRun()
-	if r.ackNone && r.rec.count < lazyPositionMsgs {
+	if wait := r.mayWait(); wait > 0 {
 		if r.lazyAt.IsZero() {
-			r.lazyAt = now.Add(lazyPositionInterval)
+			r.lazyAt = now.Add(wait)
 		}
 		if now.Before(r.lazyAt) {
+			r.rec.kept = append(r.rec.kept, r.scratch.ops.Bytes()...)
+			r.scratch.ops.Reset()
 			return
 		}
 	}
 	r.send()
+}
+
+// mayWait is for how long what was recorded need not be sent: positions of an
+// ack-none consumer, and first deliveries, whose acks mostly come soon, so that both
+// are one delta. A delivery that is lost with its node is known from its ack, or
+// happens again.
+func (r *Runner) mayWait() time.Duration {
+	switch awaited := len(r.onCommit) > 0 && r.onCommit[len(r.onCommit)-1].ticket > r.sentTicket; {
+	case r.ackNone && r.rec.count < lazyPositionMsgs:
+		return lazyPositionInterval
+	case r.ackNone, r.gated, r.rec.urgent, awaited:
+		return 0
+	}
+	return r.env.Patience()
 }
 
 // commitTo notes the commit of deltas and does what waited for them.

@@ -121,7 +121,8 @@ type world struct {
 	deaf     map[string]bool
 	noGroup  map[string]bool // "subject queue" without members
 	stalled  bool            // nothing commits
-	dead     bool            // not live
+	patience time.Duration
+	dead     bool // not live
 	unsent   []*Delta
 	advised  []Event
 	expired  int
@@ -199,6 +200,7 @@ func (w *world) env() *Env {
 			}
 			w.out(fmt.Sprintf("%s %s %s %s%s", to, subj, strings.TrimPrefix(string(reply), "$JS.ACK.S.C."), hdr, data))
 		},
+		Patience: func() time.Duration { return w.patience },
 		HasInterest: func(subj, queue string) bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -47,7 +47,8 @@ type scratch struct {
 	buf         []byte // Header and Data of m point into it
 	reply, subj []byte
 
-	// The open run of the recorder; empty between turns.
+	// The operations of this turn and the recorder's open run; empty between turns.
+	ops        consumer.Ops
 	deliveries []uint64
 	again      []consumer.Redelivery
 	acks       []uint64

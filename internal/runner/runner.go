@@ -47,6 +47,8 @@ type Env struct {
 	// Send hands a delta to the group's leader, reliably and in order. Its
 	// commit is told by Runner.Committed with the delta's ticket.
 	Send func(d *Delta)
+	// Patience is how long a delivery may wait to be recorded together with its ack.
+	Patience func() time.Duration
 	// Live is false while this node has lost contact with the group: nothing may
 	// be delivered then.
 	Live func() bool
@@ -146,7 +148,7 @@ type Runner struct {
 	onCommit    []commitAction // by ascending ticket
 	uncommitted int            // operations handed to Send and not known to be committed
 	held        int            // gated deliveries not on the wire yet
-	lazyAt      time.Time      // when a position of an ack-none consumer must be sent
+	lazyAt      time.Time      // when what was recorded and may wait must be sent
 
 	// retiredUntil: nothing is delivered before, as another runner is to take over.
 	retiredUntil time.Time
@@ -204,7 +206,10 @@ func (r *Runner) configure(cfg *api.ConsumerConfig) {
 	case r.pace == nil:
 		r.pace = new(pacing)
 	}
-	group := r.group()
+	group := ""
+	if r.cfg != nil {
+		group = r.group()
+	}
 	r.cfg = cfg
 	r.filter = subject.NewFilter(cfg.Filters()...)
 	r.push = cfg.DeliverSubject != ""
