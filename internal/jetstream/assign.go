@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -211,9 +212,33 @@ func (n *Node) openFailed(a *meta.Assignment, r base.Replica, err error) {
 	}
 	n.cfg.Logger.Errorf("JetStream can not open stream %s > %s: %v", a.Account, a.Name, err)
 	n.changed.add(a.Group) // another try with the next change
+	if len(a.Replicas) == 1 {
+		n.tellFailed(a, err)
+	}
 	if base.IsCorrupt(err) && len(a.Replicas) > 1 {
 		n.reportLost([]meta.LostReplica{{Group: a.Group, Replica: r.ID}}, func() {})
 	}
+}
+
+// tellFailed tells who asked for a stream that its only replica can not be opened. A
+// new stream does not stay half-made.
+func (n *Node) tellFailed(a *meta.Assignment, why error) {
+	waiting := n.watching.takeOrigins(a.Group, a.Revision, n.cfg.Clock.Now())
+	if len(waiting) == 0 {
+		return
+	}
+	n.spawn(func() {
+		if slices.ContainsFunc(waiting, func(o pendingOrigin) bool { return o.created }) {
+			ctx, cancel := context.WithTimeout(n.ctx, proposalTimeout)
+			defer cancel()
+			if _, err := n.ProposeMeta(ctx, &meta.StreamDelete{Account: a.Account, Name: a.Name, Group: a.Group}); err != nil {
+				n.cfg.Logger.Errorf("Delete stream %s > %s, which can not be opened: %v", a.Account, a.Name, err)
+			}
+		}
+		for _, o := range waiting {
+			n.cfg.Events.StreamFailed(a, o.origin, o.created, why)
+		}
+	})
 }
 
 // removeStream ends a replica that is not assigned to this node any more, and

@@ -14,6 +14,9 @@ type Events interface {
 	// StreamReady: this node leads a stream that was created or updated at the
 	// request of origin, which waits for its answer.
 	StreamReady(s *Stream, origin meta.Origin, created bool)
+	// StreamFailed: the only replica of a stream could not be opened on this node, so
+	// that what origin asked for can not be done. A stream that was to be created is gone.
+	StreamFailed(a *meta.Assignment, origin meta.Origin, created bool, why error)
 	// RestoreReady: this node leads a stream that origin wants to put a backup into.
 	// Who takes it on receives it, and ends with s.EndRestore.
 	RestoreReady(s *Stream, origin meta.Origin)
@@ -36,6 +39,7 @@ type Events interface {
 type noEvents struct{}
 
 func (noEvents) StreamReady(*Stream, meta.Origin, bool)                      {}
+func (noEvents) StreamFailed(*meta.Assignment, meta.Origin, bool, error)     {}
 func (noEvents) RestoreReady(*Stream, meta.Origin)                           {}
 func (noEvents) StreamLeader(*Stream)                                        {}
 func (noEvents) QuorumLost(*Stream)                                          {}

@@ -6,6 +6,7 @@ import (
 
 	"weir/internal/account"
 	"weir/internal/api"
+	"weir/internal/apierr"
 	"weir/internal/consumer"
 	"weir/internal/jetstream"
 	"weir/internal/machine"
@@ -28,6 +29,24 @@ func (s *Service) StreamReady(st *jetstream.Stream, origin meta.Origin, created 
 		s.answerOrigin(acc, st, origin, created)
 		s.adviseStream(acc, st.Name(), action)
 	})
+}
+
+// StreamFailed answers who asked for a stream, or its update, that has no replica.
+func (s *Service) StreamFailed(a *meta.Assignment, origin meta.Origin, created bool, why error) {
+	acc := s.cfg.Accounts.Account(a.Account)
+	e, args := find(origin.Subject)
+	if acc == nil || e == nil {
+		return
+	}
+	r := &jetstream.Request{
+		Account: a.Account, Subject: origin.Subject, Reply: origin.Reply, Client: origin.Client, Origin: origin.Node,
+	}
+	c := &call{Request: r, svc: s, endpoint: e, acc: acc, args: args}
+	failure := apierr.JSStreamUpdateErrF
+	if created {
+		failure = apierr.JSStreamCreateErrF
+	}
+	s.later(func() { c.fail(failure(why)) })
 }
 
 // answerOrigin sends the stream's description to where a create, update or cancel

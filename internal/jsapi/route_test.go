@@ -14,6 +14,7 @@ import (
 	"weir/internal/base"
 	"weir/internal/conf"
 	"weir/internal/jetstream"
+	"weir/internal/meta"
 	"weir/internal/router"
 	"weir/internal/wire"
 )
@@ -314,5 +315,17 @@ func TestPullsInOrder(t *testing.T) {
 		if n := b.at.forwards(); n != 4 {
 			t.Errorf("a pull lines up where nobody is held: %d forwarded", n)
 		}
+	})
+}
+
+// TestStreamFailed: who asked for a stream that can not be opened is told why.
+func TestStreamFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		a := &meta.Assignment{Account: "A", Name: "S"}
+		b.StreamFailed(a, meta.Origin{Node: 1, Subject: "$JS.API.STREAM.CREATE.S", Reply: "inbox"}, true, errors.New("disk on fire"))
+		b.expect(t, "create", int(apierr.JSStreamCreateErrF("").ErrCode))
+		b.StreamFailed(a, meta.Origin{Node: 1, Subject: "$JS.API.STREAM.UPDATE.S", Reply: "inbox"}, false, errors.New("disk on fire"))
+		b.expect(t, "update", int(apierr.JSStreamUpdateErrF("").ErrCode))
 	})
 }

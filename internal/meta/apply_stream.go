@@ -252,7 +252,7 @@ func (t *transition) cancelMove(c *StreamCancelMove) *apierr.Error {
 
 func (t *transition) deleteStream(c *StreamDelete) *apierr.Error {
 	a := t.Stream(c.Account, c.Name)
-	if a == nil {
+	if a == nil || c.Group != 0 && c.Group != a.Group {
 		return apierr.JSStreamNotFoundErr
 	}
 	t.drop(a, c.Request)

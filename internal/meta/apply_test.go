@@ -99,7 +99,7 @@ func (r *runner) parse(d *datadriven.TestData) (Body, error) {
 	case "cancel":
 		return &StreamCancelMove{Account: account, Name: name, Request: request}, nil
 	case "delete":
-		return &StreamDelete{Account: account, Name: name, Request: request}, nil
+		return &StreamDelete{Account: account, Name: name, Group: base.GroupID(number(scan(d, "group"))), Request: request}, nil
 	case "purge":
 		return &AccountPurge{Account: account}, nil
 	case "peer-remove":

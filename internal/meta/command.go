@@ -120,11 +120,12 @@ type StreamCancelMove struct {
 	Request *Origin `json:"request,omitempty"`
 }
 
-// StreamDelete deletes a stream.
+// StreamDelete deletes a stream. Group, unless 0, must be the stream's: one that came about since under the name is another.
 type StreamDelete struct {
-	Account string  `json:"account"`
-	Name    string  `json:"name"`
-	Request *Origin `json:"request,omitempty"`
+	Account string       `json:"account"`
+	Name    string       `json:"name"`
+	Group   base.GroupID `json:"group,omitempty"`
+	Request *Origin      `json:"request,omitempty"`
 }
 
 // AccountPurge deletes all streams of an account.
