@@ -13,6 +13,9 @@
 // (registers.go), and some of limits and purges (limited.go), batches (batched.go) and
 // schedules (scheduled.go).
 //
+// Other runs have no faults that clients could notice: lists of operations have to give
+// equal results on different clusters (metamorphic_test.go).
+//
 // A seed draws the same schedule each time. What the goroutines of the nodes
 // make of it at one instant of virtual time is up to the Go scheduler, so a
 // failure that hangs on it may take a few repetitions of its seed.

@@ -35,7 +35,6 @@ type history struct {
 }
 
 func (h *history) init(w *world) {
-	h.world = w
 	h.bySeq, h.pulls, h.confirms = map[uint64]string{}, map[string]*pull{}, map[string]*confirm{}
 	h.asked = map[string]*ask{}
 	h.publisher = publisher{world: w, inbox: "pub.", subjects: "s.", letter: "m", at: h.at}
@@ -97,7 +96,7 @@ func (h *history) heard(l *life, m *router.Msg) {
 	case "ack":
 		h.ackConfirmed(parts[3], m)
 	default:
-		h.world.sides[parts[2]].heard(l, parts[3], m)
+		h.world.ears[parts[2]].heard(l, parts[3], m)
 	}
 }
 

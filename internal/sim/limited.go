@@ -154,7 +154,7 @@ func (l *limited) unsettled(n *node) string {
 	if left := l.pub.unacknowledged(); len(left) > 0 {
 		return fmt.Sprintf("%d publishes are not acknowledged, %s for one", len(left), left[0].id)
 	}
-	if l.ordered.behind(n.lastOf(l.config.Name)) {
+	if l.ordered.behind(l.world.lastOf(l.config.Name)) {
 		return "the ordered consumer has not seen all"
 	}
 	return ""

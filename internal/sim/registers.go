@@ -242,7 +242,7 @@ func (r *registers) unsettled(n *node) (left string) {
 		}
 	}
 	r.watcher.follow(n)
-	if left == "" && r.watcher.behind(n.lastOf(registerStream)) {
+	if left == "" && r.watcher.behind(r.world.lastOf(registerStream)) {
 		left = "the watcher has not seen all"
 	}
 	return left

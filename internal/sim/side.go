@@ -18,12 +18,17 @@ type side interface {
 	stream() api.StreamConfig
 	// step does something by way of n.
 	step(n *node)
-	// heard takes a message to _INBOX.<node>.<name of the side>.<rest>.
-	heard(l *life, rest string, m *router.Msg)
+	ear
 	// unsettled goes on with what is left to do, by way of n, and says what that is.
 	unsettled(n *node) string
 	// check judges the end.
 	check()
+}
+
+// ear is a client that hears.
+type ear interface {
+	// heard takes a message to _INBOX.<node>.<name of the ear>.<rest>.
+	heard(l *life, rest string, m *router.Msg)
 }
 
 // drawSides draws the sides of a run: the registers, and some others.
@@ -41,6 +46,7 @@ func (w *world) drawSides() {
 		w.sideNames = append(w.sideNames, name)
 	}
 	for _, name := range w.sideNames {
+		w.ears[name] = w.sides[name]
 		cfg := w.sides[name].stream()
 		w.streams = append(w.streams, cfg.Name)
 		w.history.asks = append(w.history.asks, &ask{subject: "STREAM.CREATE." + cfg.Name, body: cfg})
@@ -104,17 +110,16 @@ func (w *world) eachReplica(name string, visit func(n *node, s *jetstream.Stream
 	}
 }
 
-// lastOf is the sequence of the last message that a node holds of a stream, 0 if there is none.
-func (n *node) lastOf(name string) uint64 {
-	s := n.life.streamNamed(name)
-	if s == nil {
-		return 0
-	}
-	seq, _, err := s.Store().Reader().LastMatching(subject.NewFilter(), math.MaxUint64)
-	if err != nil && !n.world.isDamaged(n, err) {
-		n.world.fail("%s: last message of %s: %v", n.name, name, err)
-	}
-	return seq
+// lastOf is the sequence of the last message of a stream, 0 if there is none.
+func (w *world) lastOf(name string) (last uint64) {
+	w.eachReplica(name, func(n *node, s *jetstream.Stream) {
+		seq, _, err := s.Store().Reader().LastMatching(subject.NewFilter(), math.MaxUint64)
+		if err != nil && !w.isDamaged(n, err) {
+			w.fail("%s: last message of %s: %v", n.name, name, err)
+		}
+		last = max(last, seq)
+	})
+	return last
 }
 
 // messages are all that a replica holds; ok is false when it is known to be damaged.

@@ -30,6 +30,7 @@ type world struct {
 	network     *network
 	nodes       []*node
 	checkpoints time.Duration
+	skew        time.Duration  // bound of what clocks are wrong by
 	background  sync.WaitGroup // ends of lives
 	replicas    int
 	logTail     uint64
@@ -41,6 +42,7 @@ type world struct {
 
 	history   history
 	registers registers
+	ears      map[string]ear
 	sides     map[string]side
 	sideNames []string // in the order in which they were drawn
 	streams   []string // the names of all
@@ -52,8 +54,8 @@ type world struct {
 }
 
 func newWorld(o Options) *world {
-	w := &world{options: o, rand: rand.New(rand.NewPCG(o.Seed, 0x7765697273696d)), began: now()}
-	w.network = newNetwork(w.newRand())
+	w := newCluster(o)
+	w.skew = 500 * time.Millisecond
 	w.checkpoints = time.Duration(1+w.rand.IntN(8)) * time.Second
 	w.replicas = min(o.Nodes, 3)
 	w.logTail = uint64(1 + w.rand.IntN(200))
@@ -64,12 +66,20 @@ func newWorld(o Options) *world {
 	if !w.scales && w.chance(12) {
 		w.storage, w.wiped = api.MemoryStorage, true
 	}
-	for i := range o.Nodes {
-		w.nodes = append(w.nodes, &node{world: w, index: i, name: fmt.Sprintf("n%d", i+1), disk: newDisk(w.newRand())})
-	}
 	w.streams = []string{streamName}
 	w.history.init(w)
 	w.checks.init(w)
+	return w
+}
+
+// newCluster is a world with nodes on empty disks, of which nobody wants anything.
+func newCluster(o Options) *world {
+	w := &world{options: o, rand: rand.New(rand.NewPCG(o.Seed, 0x7765697273696d)), began: now(), ears: map[string]ear{}}
+	w.network = newNetwork(w.newRand())
+	w.history.world = w
+	for i := range o.Nodes {
+		w.nodes = append(w.nodes, &node{world: w, index: i, name: fmt.Sprintf("n%d", i+1), disk: newDisk(w.newRand())})
+	}
 	return w
 }
 
@@ -116,7 +126,7 @@ func (w *world) startAll() bool {
 }
 
 func (w *world) startNode(n *node) bool {
-	err := n.start(w.between(-500*time.Millisecond, 500*time.Millisecond))
+	err := n.start(w.between(-w.skew, w.skew))
 	if err == nil {
 		err = w.history.attach(n.life)
 	}

@@ -1,0 +1,210 @@
+package sim
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"weir/internal/api"
+	"weir/internal/jetstream"
+	"weir/internal/router"
+)
+
+// player does operations, one after the other, each at its time, and takes down what a
+// client sees.
+type player struct {
+	world   *world
+	variant *variant
+	node    *node // that the client talks to
+	slot    time.Time
+
+	mu      sync.Mutex
+	inbox   int
+	heardOf []string // since the operation began, by the inbox that waits
+	replies []string // ack subjects of what was pulled, the newest last
+}
+
+const (
+	slotTime = time.Second
+	gapTime  = 20 * time.Second
+	// replyTime is how long an operation listens.
+	replyTime = 600 * time.Millisecond
+)
+
+// at is when the operation is done.
+func (p *player) at() time.Time { return p.slot }
+
+// heard takes a message to _INBOX.<node>.eq.<number>.
+func (p *player) heard(_ *life, rest string, m *router.Msg) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if rest != fmt.Sprint(p.inbox) {
+		return
+	}
+	reply := string(m.Reply)
+	if strings.HasPrefix(reply, ackPrefix) {
+		p.replies = append(p.replies, reply)
+	}
+	subj := string(m.Subject)
+	if strings.HasPrefix(subj, "_INBOX.") {
+		subj = ""
+	}
+	p.heardOf = append(p.heardOf, fmt.Sprintf("%s %s %q %s", subj, rounded(reply), rounded(string(m.Header)), normal(m.Payload)))
+}
+
+// ask sends a request and listens.
+func (p *player) ask(subject string, header, body []byte) {
+	p.node.say(subject, fmt.Sprintf("_INBOX.%s.eq.%d", p.node.name, p.inbox), header, body)
+}
+
+// tell publishes without listening.
+func (p *player) tell(subject string, header, body []byte) { p.node.say(subject, "", header, body) }
+
+func (p *player) askStream(subject string, c api.StreamConfig) {
+	c.Storage, c.Replicas = p.variant.storage, p.variant.replicas
+	body, err := json.Marshal(c)
+	if err != nil {
+		p.world.fail("%s: %v", subject, err)
+	}
+	p.ask(apiPrefix+subject, nil, body)
+}
+
+func (p *player) pull(name string, batch int) {
+	body, err := json.Marshal(api.ConsumerNextRequest{Batch: batch, Expires: replyTime / 2, NoWait: true})
+	if err != nil {
+		p.world.fail("pull: %v", err)
+	}
+	p.ask(apiPrefix+"CONSUMER.MSG.NEXT.S."+name, nil, body)
+}
+
+// acknowledge says a word about one of the last messages that were pulled.
+func (p *player) acknowledge(k int, word string) {
+	p.mu.Lock()
+	reply := ""
+	if k < len(p.replies) {
+		reply = p.replies[len(p.replies)-1-k]
+	}
+	p.mu.Unlock()
+	if reply != "" {
+		p.ask(reply, nil, []byte(word))
+	}
+}
+
+// play does an operation and returns what was seen of it and what is there after it.
+func (p *player) play(o *operation) string {
+	p.choose(o.pick)
+	p.listen()
+	o.do(p)
+	sleep(replyTime)
+	seen := p.listened()
+	for _, name := range []string{"c", "d", "e"} {
+		seen += p.asked("CONSUMER.INFO.S."+name, "")
+	}
+	return seen + p.asked("STREAM.INFO.S", `{"deleted_details":true,"subjects_filter":">"}`)
+}
+
+// choose draws the node that the client talks to.
+func (p *player) choose(pick uint64) {
+	up := p.world.upNodes()
+	p.node = up[pick%uint64(len(up))]
+}
+
+func (p *player) listen() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inbox++
+	p.heardOf = nil
+}
+
+func (p *player) listened() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.heardOf) == 0 {
+		return "nothing\n"
+	}
+	return strings.Join(p.heardOf, "\n") + "\n"
+}
+
+// asked is the answer to a request of the API.
+func (p *player) asked(subject, body string) string {
+	p.listen()
+	p.ask(apiPrefix+subject, nil, []byte(body))
+	sleep(50 * time.Millisecond)
+	return p.listened()
+}
+
+// contents are the messages that each replica holds, if they are the same.
+func (p *player) contents() string {
+	var all []string
+	p.world.eachReplica("S", func(n *node, s *jetstream.Stream) {
+		list, _ := p.world.messages(n, s)
+		text := ""
+		for _, m := range list {
+			text += fmt.Sprintf("%d %s %s %q %q\n", m.Seq, time.Unix(0, m.Time).UTC().Format(time.RFC3339Nano), m.Subject, m.Header, m.Data)
+		}
+		all = append(all, rounded(text))
+	})
+	if all = slices.Compact(all); len(all) > 1 {
+		return "replicas differ:\n" + strings.Join(all, "and\n")
+	}
+	return strings.Join(all, "")
+}
+
+// varying are the fields that may differ between variants and moments.
+var varying = []string{
+	"ts", "cluster", "num_waiting", "last_active", "pause_remaining", "created", "num_replicas", "storage", "metadata", "alternates", "bytes",
+}
+
+// normal is an answer without what varies.
+func normal(body []byte) string {
+	var doc any
+	if json.Unmarshal(body, &doc) != nil {
+		return rounded(string(body))
+	}
+	strip(doc)
+	out, err := json.Marshal(doc)
+	if err != nil {
+		return err.Error()
+	}
+	return rounded(string(out))
+}
+
+func strip(doc any) {
+	switch v := doc.(type) {
+	case map[string]any:
+		for _, name := range varying {
+			delete(v, name)
+		}
+		for _, x := range v {
+			strip(x)
+		}
+	case []any:
+		for _, x := range v {
+			strip(x)
+		}
+	}
+}
+
+var (
+	timestamp = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
+	// ackTime is the time of the message in an ack subject.
+	ackTime = regexp.MustCompile(`(\$JS\.ACK\.S\.\w+\.\d+\.\d+\.\d+)\.\d+`)
+	// noMessage is what file and memory streams say of a message that is not there.
+	noMessage = regexp.MustCompile(`"code":\d+,"description":"(stream store EOF|no message found|sequence \d+ not found)","err_code":\d+`)
+)
+
+// rounded is a text with its times rounded to half a second, and without what varies.
+func rounded(text string) string {
+	text = noMessage.ReplaceAllString(ackTime.ReplaceAllString(text, "$1"), "no message")
+	return timestamp.ReplaceAllStringFunc(text, func(s string) string {
+		t, err := time.Parse(time.RFC3339Nano, s)
+		if err != nil {
+			return s
+		}
+		return t.Round(500 * time.Millisecond).Format("15:04:05.0")
+	})
+}
