@@ -175,6 +175,10 @@ const checkPressureEvery = time.Second
 func (n *Node) checkpoint() {
 	n.checkpointMu.Lock()
 	defer n.checkpointMu.Unlock()
+	if now := n.cfg.Clock.Now(); now.Sub(n.lastSaved) >= n.cfg.CheckpointInterval {
+		n.fileLog.Trim()
+		n.memLog.Trim()
+	}
 	n.lastSaved = n.cfg.Clock.Now()
 	pressed := make(map[base.GroupID]bool)
 	for _, id := range append(n.fileLog.Pressure(), n.memLog.Pressure()...) {

@@ -120,7 +120,12 @@ func (d *driver) delete() {
 			seq = d.m.msgs[0].Seq
 		}
 	}
-	_, ok, err := d.s.Delete(seq, d.rng.IntN(10) == 0)
+	remove := func() (msg.Info, bool, error) { return d.s.Delete(seq, d.rng.IntN(10) == 0) }
+	i, found := slices.BinarySearchFunc(d.m.msgs, seq, func(x msg.Message, seq uint64) int { return cmp.Compare(x.Seq, seq) })
+	if found && d.rng.IntN(2) == 0 {
+		remove = func() (msg.Info, bool, error) { return d.s.DeleteOf(d.m.msgs[i].Subject, seq) }
+	}
+	_, ok, err := remove()
 	d.must(err)
 	if want := d.m.delete(seq); ok != want {
 		d.t.Fatalf("delete %d: %v, want %v", seq, ok, want)

@@ -54,7 +54,7 @@ func (s *Store) PurgeMatching(pattern, from string, below, keep uint64, most int
 
 func (s *Store) deleteAll(subj string, seqs []uint64, removed func(msg.Info)) error {
 	for _, seq := range seqs {
-		info, ok, err := s.Delete(seq, false)
+		info, ok, err := s.DeleteOf(subj, seq)
 		if err != nil {
 			return err
 		}

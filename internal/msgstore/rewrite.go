@@ -218,7 +218,7 @@ func (g *segment) add(t *table, rec record) {
 	if g.count == 0 {
 		g.base, g.firstTime = rec.seq(), rec.time()
 	}
-	t.push(g.base, rec.seq(), rec.size())
+	t.push(g.base, rec.seq(), rec.size(), rec.headerLen() > 0)
 	g.last, g.lastTime = rec.seq(), rec.time()
 	g.size += int64(rec.size())
 	g.count++

@@ -64,7 +64,7 @@ func decodeSegment(id uint64, b []byte) (*segment, error) {
 	if len(d.Rest) > 0 { // segments had no tables at first
 		g.tabled = byte(d.Uvarint())
 	}
-	if d.Bad || g.tabled > sparseTable || g.size < segmentHead || g.last < g.base || g.dead > g.count {
+	if d.Bad || g.tabled > sparseHeaders || g.size < segmentHead || g.last < g.base || g.dead > g.count {
 		return nil, base.Corruptf("descriptor of segment %d: %d bytes do not decode", id, len(b))
 	}
 	return g, nil
@@ -75,6 +75,7 @@ type table struct {
 	seqs []uint32 // sequence minus base by position; nil when it is the position
 	offs []uint32 // offset in the file by position, and the end of the last
 	dead []uint64 // bitmap by position
+	hdrs []uint64 // bitmap by position: the record has a header; nil when that is not known
 }
 
 func newTable() *table { return &table{offs: []uint32{segmentHead}} }
@@ -82,7 +83,7 @@ func newTable() *table { return &table{offs: []uint32{segmentHead}} }
 func (t *table) len() int { return len(t.offs) - 1 }
 
 func (t *table) bytes() int64 {
-	return int64(4*cap(t.seqs) + 4*cap(t.offs) + 8*cap(t.dead))
+	return int64(4*cap(t.seqs) + 4*cap(t.offs) + 8*cap(t.dead) + 8*cap(t.hdrs))
 }
 
 // fits tells whether a record of n bytes can follow in the table of g.
@@ -90,8 +91,8 @@ func (t *table) fits(g *segment, seq uint64, n int) bool {
 	return seq-g.base < math.MaxUint32 && g.size+int64(n) < math.MaxUint32
 }
 
-// push adds a record of n bytes.
-func (t *table) push(base, seq uint64, n int) {
+// push adds a record of n bytes, with a header or without.
+func (t *table) push(base, seq uint64, n int, header bool) {
 	pos := t.len()
 	rel := uint32(seq - base)
 	if t.seqs == nil && rel != uint32(pos) {
@@ -106,6 +107,12 @@ func (t *table) push(base, seq uint64, n int) {
 	t.offs = append(t.offs, t.offs[pos]+uint32(n))
 	if pos/64 == len(t.dead) {
 		t.dead = append(t.dead, 0)
+		if pos == 0 || t.hdrs != nil {
+			t.hdrs = append(t.hdrs, 0)
+		}
+	}
+	if header && t.hdrs != nil {
+		t.hdrs[pos/64] |= 1 << (pos % 64)
 	}
 }
 
@@ -140,6 +147,7 @@ func (t *table) find(base, seq uint64) (pos int, ok bool) {
 
 func (t *table) isDead(pos int) bool { return t.dead[pos/64]&(1<<(pos%64)) != 0 }
 func (t *table) kill(pos int)        { t.dead[pos/64] |= 1 << (pos % 64) }
+func (t *table) header(pos int) bool { return t.hdrs[pos/64]&(1<<(pos%64)) != 0 }
 func (t *table) size(pos int) int    { return int(t.offs[pos+1] - t.offs[pos]) }
 
 // nextLive is the first live position from pos; len() when there is none.

@@ -230,7 +230,7 @@ func (s *Store) Append(m *msg.Message) error {
 		s.mu.Unlock()
 		return err
 	}
-	t.push(g.base, m.Seq, n)
+	t.push(g.base, m.Seq, n, len(m.Header) > 0)
 	g.last, g.lastTime = m.Seq, m.Time
 	g.size += int64(n)
 	g.count++
@@ -351,10 +351,45 @@ func (s *Store) Delete(seq uint64, erase bool) (msg.Info, bool, error) {
 	if err != nil || !ok {
 		return info, false, err
 	}
+	return info, true, s.delete(info, erase)
+}
+
+// DeleteOf is Delete for a message of a known subject. It reads nothing if the table
+// of the message's segment is in memory, so that info has no Time.
+func (s *Store) DeleteOf(literal string, seq uint64) (msg.Info, bool, error) {
+	if err := s.usable(); err != nil {
+		return msg.Info{}, false, err
+	}
+	s.mu.RLock()
+	at, ok, err := s.applyView().find(seq)
+	t := (*table)(nil)
+	if ok {
+		t = at.seg.tab.Load()
+	}
+	if err != nil || !ok || t == nil || t.hdrs == nil {
+		s.mu.RUnlock()
+		if err != nil || !ok {
+			return msg.Info{}, false, err
+		}
+		return s.Delete(seq, false)
+	}
+	header := 0
+	if t.header(at.pos) {
+		header = 1 // messageSize wants the sum of all parts
+	}
+	s.mu.RUnlock()
+	rest := at.size - recordHead - len(literal) - header
+	info := msg.Info{Seq: seq, Subject: literal, Size: messageSize(s.db.opts.Memory, len(literal), header, rest)}
+	return info, true, s.delete(info, false)
+}
+
+// delete notes that a message is to go.
+func (s *Store) delete(info msg.Info, erase bool) error {
 	e, err := s.entry(info.Subject)
 	if err != nil {
-		return info, false, err
+		return err
 	}
+	seq := info.Seq
 	s.pending[seq] = pendingDelete{entry: e, time: info.Time, erase: erase}
 	e.removed++
 	st := &s.cur.state
@@ -364,9 +399,9 @@ func (s *Store) Delete(seq uint64, erase bool) (msg.Info, bool, error) {
 	st.Msgs--
 	st.Bytes -= uint64(info.Size)
 	if seq == st.FirstSeq {
-		err = s.advanceFirst(seq + 1)
+		return s.advanceFirst(seq + 1)
 	}
-	return info, true, err
+	return nil
 }
 
 // advanceFirst makes the first message from seq on the first.

@@ -10,19 +10,30 @@ import (
 // The table of a segment that is complete stands in its file behind the records:
 // offsets by position and the end of the last, then sequences minus base by
 // position if these are not the positions, then the CRC32C of all that; all uint32,
-// little endian. It has no dead bits: these are in Pebble.
+// little endian. It has no dead bits: these are in Pebble. The kinds that say which
+// records have a header have a bitmap of them, in words of 32, before the checksum.
 const (
-	noTable     = 0
-	denseTable  = 1 // without sequences
-	sparseTable = 2
+	noTable       = 0
+	denseTable    = 1 // without sequences
+	sparseTable   = 2
+	denseHeaders  = 3
+	sparseHeaders = 4
 )
 
 func (t *table) kind() byte {
-	if t.seqs == nil {
-		return denseTable
+	kind := byte(denseTable)
+	if t.seqs != nil {
+		kind = sparseTable
 	}
-	return sparseTable
+	if t.hdrs != nil {
+		kind += denseHeaders - denseTable
+	}
+	return kind
 }
+
+func isSparse(kind byte) bool { return kind == sparseTable || kind == sparseHeaders }
+
+func headerWords(count int) int { return (count + 31) / 32 }
 
 func (t *table) encode() []byte {
 	b := make([]byte, 0, 4*(len(t.offs)+len(t.seqs)+1))
@@ -32,18 +43,27 @@ func (t *table) encode() []byte {
 	for _, seq := range t.seqs {
 		b = binary.LittleEndian.AppendUint32(b, seq)
 	}
+	if t.hdrs != nil {
+		for i := range headerWords(t.len()) {
+			b = binary.LittleEndian.AppendUint32(b, uint32(t.hdrs[i/2]>>(i%2*32)))
+		}
+	}
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
 // tableSize is the length of the table in the segment's file.
 func (g *segment) tableSize() int {
+	words := g.count + 2
 	switch g.tabled {
-	case denseTable:
-		return 4 * (g.count + 2)
-	case sparseTable:
-		return 4 * (2*g.count + 2)
+	case noTable:
+		return 0
+	case sparseTable, sparseHeaders:
+		words += g.count
 	}
-	return 0
+	if g.tabled >= denseHeaders {
+		words += headerWords(g.count)
+	}
+	return 4 * words
 }
 
 // writeTable puts the table of a segment that gets no more records behind them.
@@ -75,11 +95,18 @@ func (s *Store) readTable(g *segment) (*table, error) {
 	for i := range t.offs {
 		t.offs[i] = binary.LittleEndian.Uint32(b[4*i:])
 	}
-	if g.tabled == sparseTable {
-		b = b[4*len(t.offs):]
+	b = b[4*len(t.offs):]
+	if isSparse(g.tabled) {
 		t.seqs = make([]uint32, g.count)
 		for i := range t.seqs {
 			t.seqs[i] = binary.LittleEndian.Uint32(b[4*i:])
+		}
+		b = b[4*len(t.seqs):]
+	}
+	if g.tabled >= denseHeaders {
+		t.hdrs = make([]uint64, len(t.dead))
+		for i := range headerWords(g.count) {
+			t.hdrs[i/2] |= uint64(binary.LittleEndian.Uint32(b[4*i:])) << (i % 2 * 32)
 		}
 	}
 	return t, nil
@@ -88,7 +115,7 @@ func (s *Store) readTable(g *segment) (*table, error) {
 // findInFile is find for a segment whose table is not in memory and should not be
 // brought there: two small reads. done is false if that cannot be.
 func (v view) findInFile(g *segment, seq uint64) (at place, ok, done bool, err error) {
-	if g.tabled != denseTable || g.tab.Load() != nil || v.s.db.tables.hasRoom() {
+	if g.tabled == noTable || isSparse(g.tabled) || g.tab.Load() != nil || v.s.db.tables.hasRoom() {
 		return place{}, false, false, nil
 	}
 	pos := int(seq - g.base)

@@ -17,26 +17,36 @@ func TestTableInFile(t *testing.T) {
 		gaps   uint64 // between sequences
 		budget int64  // of tables in memory
 		damage bool
+		old    bool // written before tables said which records have a header
 	}{
-		{"dense", 1, 1 << 20, false},
-		{"dense, not in memory", 1, 1, false},
-		{"sparse", 3, 1 << 20, false},
-		{"sparse, not in memory", 3, 1, false},
-		{"damaged", 1, 1 << 20, true},
+		{"dense", 1, 1 << 20, false, false},
+		{"dense, not in memory", 1, 1, false, false},
+		{"sparse", 3, 1 << 20, false, false},
+		{"sparse, not in memory", 3, 1, false, false},
+		{"damaged", 1, 1 << 20, true, false},
+		{"old dense", 1, 1 << 20, false, true},
+		{"old dense, not in memory", 1, 1, false, true},
+		{"old sparse", 3, 1 << 20, false, true},
 	} {
-		t.Run(c.name, func(t *testing.T) { testTableInFile(t, c.gaps, c.budget, c.damage) })
+		t.Run(c.name, func(t *testing.T) { testTableInFile(t, c.gaps, c.budget, c.damage, c.old) })
 	}
 }
 
-func testTableInFile(t *testing.T, gaps uint64, budget int64, damage bool) {
+func testTableInFile(t *testing.T, gaps uint64, budget int64, damage, old bool) {
 	fs := vfs.NewMem()
 	const n = 400
 	db := openTest(t, fs)
 	s, err := db.Store(1, 1)
 	for i := uint64(1); err == nil && i <= n; i++ {
 		m := msg.Message{Seq: i * gaps, Time: int64(i), Subject: "s", Data: fmt.Append(nil, i)}
+		if i%5 == 0 {
+			m.Header = []byte("NATS/1.0\r\n\r\n")
+		}
 		if err = s.Append(&m); err == nil {
 			err = s.Commit(i)
+		}
+		if old {
+			s.tail.tab.Load().hdrs = nil
 		}
 	}
 	if err == nil {

@@ -363,7 +363,7 @@ func (s *Store) scanSegment(g *segment) (*table, error) {
 		if rec.seq() < g.base || t.len() > 0 && rec.seq() <= t.seq(g.base, t.len()-1) {
 			return base.Corruptf("sequence %d is out of order", rec.seq())
 		}
-		t.push(g.base, rec.seq(), rec.size())
+		t.push(g.base, rec.seq(), rec.size(), rec.headerLen() > 0)
 		return nil
 	})
 	if err != nil {

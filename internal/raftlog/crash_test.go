@@ -146,6 +146,8 @@ func runCrashes(t *testing.T, seed uint64, steps int) {
 				}
 			}
 			c.mu.Unlock()
+		case n < 27:
+			l.Trim()
 		case n < 50:
 			waits.Wait()
 		default:

@@ -162,6 +162,8 @@ type Log struct {
 
 	wake    chan struct{}
 	reclaim atomic.Bool
+	// trim asks the writer to give files back.
+	trim atomic.Bool
 	// relaxed says that relaxed batches may have been completed and are not durable,
 	// syncDue that it is time to sync them.
 	relaxed, syncDue atomic.Bool
@@ -278,6 +280,13 @@ func (l *Log) wakeWriter() {
 
 func (l *Log) wakeSync() {
 	l.syncDue.Store(true)
+	l.wakeWriter()
+}
+
+// Trim gives back the files that wait to be used again, if no file was filled since
+// the call before. It only asks for it.
+func (l *Log) Trim() {
+	l.trim.Store(true)
 	l.wakeWriter()
 }
 

@@ -2,12 +2,28 @@ package raftlog
 
 import "fmt"
 
-// reclaimFiles recycles the oldest files as long as there are more than
-// Options.KeepSegments and no group has entries in them. Replicas that are
+// trim gives back what a log that is little used does not need: files that wait to be
+// used again and, but for one, those that no group has entries in.
+func (w *writer) trim() {
+	if w.trimmed != w.sealed {
+		w.trimmed = w.sealed
+		return
+	}
+	w.reclaimFiles(1)
+	if w.l.err != nil {
+		return
+	}
+	if err := w.spare.drop(w); err != nil {
+		w.l.opts.Logger.Warnf("raft log file that is not needed: %v", err)
+	}
+}
+
+// reclaimFiles recycles the oldest files as long as there are more than keep and no
+// group has entries in them. Replicas that are
 // anchored there, or whose anchor counts on entries there, get a new anchor
 // first.
-func (w *writer) reclaimFiles() {
-	for len(w.l.segments) > w.l.opts.KeepSegments && w.l.err == nil {
+func (w *writer) reclaimFiles(keep int) {
+	for len(w.l.segments) > keep && w.l.err == nil {
 		oldest := w.l.segments[0]
 		if oldest == w.seg || oldest.pins.Load() > 0 || oldest.readers.Load() > 0 {
 			return

@@ -99,6 +99,19 @@ func (s *spare) release(w *writer, path string) error {
 	return w.maker.deleteFree(path)
 }
 
+// drop deletes the files that wait to be recycled; those behind one that is being
+// recycled wait for another time.
+func (s *spare) drop(w *writer) (err error) {
+	if s.making != nil {
+		return nil
+	}
+	for len(s.free) > 0 && err == nil {
+		err = w.maker.deleteFree(s.free[0])
+		s.free = s.free[1:]
+	}
+	return err
+}
+
 // close waits for the goroutine and closes the file that is ready.
 func (s *spare) close(w *writer) error {
 	var errs []error

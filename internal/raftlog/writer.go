@@ -40,6 +40,8 @@ type writer struct {
 	closed, current, file []*Group
 	closedFrom            uint64
 	sealed                uint64
+	// trimmed is the value of sealed when files were last to be given back.
+	trimmed uint64
 
 	// buf holds the records of the next write; batches are all that is completed
 	// with it, in order.
@@ -79,7 +81,10 @@ func (w *writer) run() {
 		}
 		w.spare.poll(w)
 		if w.l.reclaim.Swap(false) {
-			w.reclaimFiles()
+			w.reclaimFiles(w.l.opts.KeepSegments)
+		}
+		if w.l.trim.Swap(false) {
+			w.trim()
 		}
 		if len(items) > 0 {
 			continue

@@ -47,7 +47,7 @@ func (s *Stream) keepNewest(literal string, keep uint64) (over bool, err error) 
 	}
 	seq, ok, err := s.store.FirstFor(literal)
 	if err == nil && ok {
-		_, err = s.remove(seq, false)
+		_, err = s.removed(s.store.DeleteOf(literal, seq))
 	}
 	return false, err
 }

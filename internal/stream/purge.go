@@ -6,6 +6,7 @@ import (
 
 	"weir/internal/api"
 	"weir/internal/apierr"
+	"weir/internal/msg"
 	"weir/internal/subject"
 )
 
@@ -95,9 +96,13 @@ func (s *Stream) DeleteMsg(seq uint64, noErase bool) (*apierr.Error, error) {
 
 // remove takes one message out, for whatever reason but a consumer's ack.
 func (s *Stream) remove(seq uint64, erase bool) (bool, error) {
-	info, ok, err := s.store.Delete(seq, erase)
+	return s.removed(s.store.Delete(seq, erase))
+}
+
+// removed follows a removal by the store.
+func (s *Stream) removed(info msg.Info, ok bool, err error) (bool, error) {
 	if err == nil && ok {
-		err = s.unplan(seq)
+		err = s.unplan(info.Seq)
 	}
 	if ok && s.Removed != nil {
 		s.Removed(info)

@@ -13,6 +13,8 @@ type Store interface {
 	Append(m *msg.Message) error
 	// Delete removes one message; false when there is none under seq. With erase its bytes are overwritten.
 	Delete(seq uint64, erase bool) (msg.Info, bool, error)
+	// DeleteOf is Delete for a message of a known subject, and cheaper. The Info may have no Time.
+	DeleteOf(literal string, seq uint64) (msg.Info, bool, error)
 	// Purge removes the messages with a sequence less than below, up to most of them unless that is all there are. done: none
 	// is left.
 	Purge(below uint64, most int) (msgs uint64, done bool, err error)

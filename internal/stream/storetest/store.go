@@ -74,6 +74,9 @@ func (s *Store) Delete(seq uint64, _ bool) (msg.Info, bool, error) {
 	return info, true, nil
 }
 
+// DeleteOf implements stream.Store.
+func (s *Store) DeleteOf(_ string, seq uint64) (msg.Info, bool, error) { return s.Delete(seq, false) }
+
 // Purge implements stream.Store.
 func (s *Store) Purge(below uint64, most int) (uint64, bool, error) {
 	i := s.find(below)
