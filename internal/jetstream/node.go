@@ -180,7 +180,7 @@ func New(cfg Config) (*Node, error) {
 		methodHello: n.boot.handleHello, methodPlan: n.boot.handlePlan, methodJoin: n.handleJoin,
 		methodMeta: n.handleMeta, methodUsage: n.handleUsage, methodDetail: n.handleDetail, methodPropose: n.handlePropose,
 		methodReturn: n.handleReturn, methodStanding: n.handleStanding,
-		methodRetire: n.handleRetire, methodApplied: n.handleApplied,
+		methodRetire: n.handleRetire, methodApplied: n.handleApplied, methodLocate: n.handleLocate,
 	}
 	return n, nil
 }

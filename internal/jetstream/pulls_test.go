@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"weir/internal/api"
 	"weir/internal/base"
 	"weir/internal/router"
 )
@@ -93,4 +94,27 @@ func TestRecentAcksAreBounded(t *testing.T) {
 	if list := a.take(1, now.Add(recentAck)); len(list) > 0 {
 		t.Errorf("%d late ones", len(list))
 	}
+}
+
+// A node without a replica asks where a consumer runs, before it sends the first pull.
+func TestFindRunner(t *testing.T) {
+	c := startCluster(t, 4)
+	c.createStream(streamConfig("S", api.FileStorage, 3), c.all[:3]...)
+	c.createConsumer("S", "C")
+	at, runs := c.all[3].node, c.runner("S", "C").node.ID()
+	account := c.all[3].acc.Name()
+	find := func(consumer string) {
+		done := make(chan struct{})
+		at.FindRunner(account, "S", consumer, func() { close(done) })
+		<-done
+	}
+	if !at.KnowsRunner(account, "none", "C") || !c.all[0].node.KnowsRunner(account, "S", "C") {
+		t.Error("there is something to ask about what does not exist, or is here")
+	}
+	c.until("the stream is known everywhere", func() bool { return !at.KnowsRunner(account, "S", "C") })
+	find("C")
+	if got := at.ConsumerRunner(account, "S", "C").Node; got != runs || !at.KnowsRunner(account, "S", "C") {
+		t.Errorf("found at %s, runs at %s", got, runs)
+	}
+	find("none") // which whoever is asked can not tell, or refers to the leader
 }

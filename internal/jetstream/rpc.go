@@ -49,6 +49,7 @@ const (
 	methodStanding    method = 10 // this is how I stand
 	methodApplied     method = 11 // has this replica applied that much?
 	methodRetire      method = 12 // let runners of these consumers stop delivering
+	methodLocate      method = 13 // where does this consumer run?
 )
 
 // callHandler answers one call; it may block. An error travels as its text.

@@ -1,6 +1,7 @@
 package jsapi
 
 import (
+	"bytes"
 	"strings"
 
 	"weir/internal/api"
@@ -69,22 +70,45 @@ func afterDots(s string, n int) string {
 func (s *Service) hot(r *jetstream.Request, h hotRequest, waited bool) {
 	switch {
 	case h.consumer == "":
-	case h.kind != pull:
+	case !h.pulls(r):
 		if !s.tryHot(r, h, waited) {
 			s.held.add(r)
 		}
 	case waited:
 		s.advance(r, h)
-	case s.lines.join(r, h), s.tryHot(r, h, false):
+	case s.lines.join(r, h), s.locate(r, h), s.tryHot(r, h, false):
 	case s.lines.begin(r, h) && !s.held.add(r):
 		s.behind(r, h)
 	}
 }
 
-// advance tries a held pull again, then those behind it until one has to be held.
+// pulls tells whether a request is for messages, so that its place among others
+// matters: a pull, or an ack that asks for the next message.
+func (h hotRequest) pulls(r *jetstream.Request) bool {
+	return h.kind == pull || h.kind == ack && r.Reply != "" && bytes.HasPrefix(r.Body, nextWord)
+}
+
+var nextWord = []byte("+NXT")
+
+// locate has the first pull of a client here find out where the consumer runs before
+// it is sent. If it were sent to somebody who knows, it would come back with the
+// answer, and a pull that comes meanwhile would overtake it. False: that is known.
+func (s *Service) locate(r *jetstream.Request, h hotRequest) bool {
+	if r.Hops > 0 || s.at.KnowsRunner(r.Account, h.stream, h.consumer) {
+		return false
+	}
+	if s.lines.begin(r, h) {
+		s.at.FindRunner(r.Account, h.stream, h.consumer, func() { s.advance(r, h) })
+	}
+	return true
+}
+
+// advance tries a pull again that was held, then those behind it until one has to be
+// held.
 func (s *Service) advance(r *jetstream.Request, h hotRequest) {
 	now := s.cfg.Clock.Now()
 	for ; r != nil; r = s.lines.next(r, h) {
+		h, _ = parseHot(r.Subject) // those behind may be of the other kind
 		if s.timeLeft(r, now) <= 0 {
 			s.noResponders(r)
 		} else if !s.tryHot(r, h, true) && s.held.add(r) {

@@ -9,7 +9,8 @@ import (
 
 // lines keep the pulls of a consumer in order while the first of them is held: those
 // that come after it line up behind, and go when it has gone. Without them, a pull
-// that comes in the moment in which the runner begins would overtake the held ones.
+// that comes in the moment in which the runner begins would overtake the held ones. So
+// would one that comes when it has just become known where the consumer runs.
 type lines struct {
 	svc *Service
 

@@ -107,7 +107,7 @@ func (c *call) missing() {
 // giveUp answers a request that found nobody to answer it in time.
 func (s *Service) giveUp(r *jetstream.Request) {
 	if h, ok := parseHot(r.Subject); ok {
-		if h.kind == pull {
+		if h.pulls(r) {
 			s.noResponders(r)
 			s.behind(r, h)
 		}

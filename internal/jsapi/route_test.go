@@ -3,6 +3,7 @@ package jsapi
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -26,6 +27,8 @@ type places struct {
 	local                  *jetstream.Stream
 	noLink                 bool
 	sent                   []base.NodeID
+	order                  []string    // subjects of what was sent
+	finding                chan func() // calls that say that the runner is known; nil: it is
 }
 
 func (p *places) set(f func()) {
@@ -45,7 +48,13 @@ func (p *places) CatchUpMeta()                                     {}
 func (p *places) StreamLeader(_, _ string) jetstream.Place         { return p.get(&p.stream) }
 func (p *places) DirectReader(_, _ string, _ bool) jetstream.Place { return p.get(&p.stream) }
 func (p *places) ConsumerRunner(_, _, _ string) jetstream.Place    { return p.get(&p.consumer) }
-func (p *places) Stream(_, _ string) *jetstream.Stream             { return p.local }
+func (p *places) KnowsRunner(_, _, _ string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.finding == nil
+}
+func (p *places) FindRunner(_, _, _ string, done func()) { p.finding <- done }
+func (p *places) Stream(_, _ string) *jetstream.Stream   { return p.local }
 func (p *places) Forward(to base.NodeID, r *jetstream.Request) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -53,7 +62,7 @@ func (p *places) Forward(to base.NodeID, r *jetstream.Request) error {
 		return errors.New("no link")
 	}
 	r.Hops++
-	p.sent = append(p.sent, to)
+	p.sent, p.order = append(p.sent, to), append(p.order, r.Subject)
 	return nil
 }
 
@@ -327,5 +336,61 @@ func TestStreamFailed(t *testing.T) {
 		b.expect(t, "create", int(apierr.JSStreamCreateErrF("").ErrCode))
 		b.StreamFailed(a, meta.Origin{Node: 1, Subject: "$JS.API.STREAM.UPDATE.S", Reply: "inbox"}, false, errors.New("disk on fire"))
 		b.expect(t, "update", int(apierr.JSStreamUpdateErrF("").ErrCode))
+	})
+}
+
+// TestPullsWaitForRunner: while it is asked where a consumer runs, its pulls line up, and acks that
+// ask for the next message with them; other acks do not.
+func TestPullsWaitForRunner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.at.set(func() { b.at.finding, b.at.consumer = make(chan func(), 10), jetstream.Place{Node: 2} })
+		next := func(subj string) {
+			b.Handle(&jetstream.Request{Account: "A", Subject: subj, Reply: "inbox", Origin: 1, Body: []byte(`+NXT {"batch":1}`)})
+		}
+		const pull = "$JS.API.CONSUMER.MSG.NEXT.S.C"
+		b.request("A", pull)
+		next("$JS.ACK.S.C.1.1.1.1.1")
+		b.request("A", "$JS.ACK.S.C.1.2.2.1.1")
+		b.request("A", pull)
+		synctest.Wait()
+		if got := b.at.order; !slices.Equal(got, []string{"$JS.ACK.S.C.1.2.2.1.1"}) {
+			t.Errorf("sent %q", got)
+		}
+		done := <-b.at.finding
+		b.at.set(func() { b.at.finding, b.at.order = nil, nil })
+		next("$JS.ACK.S.C.1.3.3.1.1")
+		done()
+		synctest.Wait()
+		if got := b.at.order; !slices.Equal(got, []string{pull, "$JS.ACK.S.C.1.1.1.1.1", pull, "$JS.ACK.S.C.1.3.3.1.1"}) {
+			t.Errorf("sent %q", got)
+		}
+		b.request("A", pull)
+		if len(b.at.order) != 5 {
+			t.Errorf("a pull lines up though the runner is known")
+		}
+	})
+}
+
+// TestNextIsHeld: an ack that asks for the next message keeps its place among pulls that are held,
+// and is answered when nobody is found for it.
+func TestNextIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.Handle(&jetstream.Request{Account: "A", Subject: "$JS.ACK.S.C.1.1.1.1.1", Reply: "inbox", Origin: 1, Body: []byte("+NXT")})
+		b.at.set(func() { b.at.consumer = jetstream.Place{Node: 2} })
+		b.request("A", "$JS.API.CONSUMER.MSG.NEXT.S.C")
+		if n := b.at.forwards(); n != 0 {
+			t.Errorf("%d pulls overtook one that is held", n)
+		}
+		time.Sleep(2 * holdPause)
+		synctest.Wait()
+		if got := b.at.order; !slices.Equal(got, []string{"$JS.ACK.S.C.1.1.1.1.1", "$JS.API.CONSUMER.MSG.NEXT.S.C"}) {
+			t.Errorf("sent %q", got)
+		}
+		b.at.set(func() { b.at.consumer = jetstream.Place{} })
+		b.Handle(&jetstream.Request{Account: "A", Subject: "$JS.ACK.S.C.1.1.1.1.1", Reply: "inbox", Origin: 1, Body: []byte("+NXT")})
+		time.Sleep(holdLimit + time.Second)
+		b.expect(t, "an ack that asks for a message", 503)
 	})
 }

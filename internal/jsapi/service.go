@@ -47,6 +47,8 @@ type locator interface {
 	CatchUpMeta()
 	StreamLeader(account, stream string) jetstream.Place
 	ConsumerRunner(account, stream, consumer string) jetstream.Place
+	KnowsRunner(account, stream, consumer string) bool
+	FindRunner(account, stream, consumer string, done func())
 	DirectReader(account, stream string, originOnly bool) jetstream.Place
 	Stream(account, stream string) *jetstream.Stream
 	Forward(to base.NodeID, r *jetstream.Request) error
