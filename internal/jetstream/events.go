@@ -25,6 +25,8 @@ type Events interface {
 	// QuorumLost: the group of a stream that has a replica here can not elect a
 	// leader. It is told again while that lasts.
 	QuorumLost(s *Stream)
+	// OutOfSpace: the replica of a stream here has stopped, as the disk is full.
+	OutOfSpace(s *Stream)
 	// MetaLeader: this node was elected leader of the meta group.
 	MetaLeader()
 	// ConsumerChanged is called on every replica; the leader is the one to speak.
@@ -43,6 +45,7 @@ func (noEvents) StreamFailed(*meta.Assignment, meta.Origin, bool, error)     {}
 func (noEvents) RestoreReady(*Stream, meta.Origin)                           {}
 func (noEvents) StreamLeader(*Stream)                                        {}
 func (noEvents) QuorumLost(*Stream)                                          {}
+func (noEvents) OutOfSpace(*Stream)                                          {}
 func (noEvents) MetaLeader()                                                 {}
 func (noEvents) ConsumerChanged(*Stream, *consumer.Consumer, machine.Change) {}
 func (noEvents) BatchAbandoned(*Stream, string, string)                      {}

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"weir/internal/account"
 	"weir/internal/api"
 	"weir/internal/base"
@@ -343,6 +345,9 @@ func (s *Stream) Stopped(err error) {
 	s.stopRunners(runner.CloseSilent)
 	s.over()
 	s.node.replicaStopped(s)
+	if vfs.IsNoSpaceError(err) {
+		s.node.cfg.Events.OutOfSpace(s)
+	}
 	s.node.assignmentsChanged() // which asks for another one, until there is one
 }
 

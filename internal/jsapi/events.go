@@ -96,6 +96,16 @@ func (s *Service) QuorumLost(st *jetstream.Stream) {
 	})
 }
 
+// OutOfSpace tells that this server has no room for a stream.
+func (s *Service) OutOfSpace(st *jetstream.Stream) {
+	s.later(func() {
+		s.advise(s.cfg.Accounts.System(), "SERVER.OUT_OF_STORAGE", &api.ServerOutOfSpace{
+			Advisory: s.newAdvisory(api.ServerOutOfSpaceAdvisoryType), Server: s.cfg.Name, ServerID: meta.PeerID(s.cfg.Name),
+			Stream: st.Name(), Cluster: s.cfg.Cluster, Domain: s.cfg.Domain,
+		})
+	})
+}
+
 // BatchAbandoned tells of an atomic batch that was dropped.
 func (s *Service) BatchAbandoned(st *jetstream.Stream, id, reason string) {
 	s.later(func() {
