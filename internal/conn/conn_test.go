@@ -20,7 +20,7 @@ import (
 )
 
 // patience bounds every wait of the tests.
-const patience = 10 * time.Second
+const patience = 90 * time.Second
 
 type harness struct {
 	*Server

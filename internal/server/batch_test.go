@@ -37,7 +37,7 @@ func batchMsg(subj, id string, seq any, commit string, headers ...string) *nats.
 // batchAck publishes a message of a batch; an answer without a body is an empty PubAck.
 func (r *rows) batchAck(m *nats.Msg) *api.PubAck {
 	r.t.Helper()
-	reply, err := r.app.RequestMsg(m, 5*time.Second)
+	reply, err := r.app.RequestMsg(m, patience)
 	if err != nil {
 		r.t.Fatalf("publish %v: %v", m.Header, err)
 	}

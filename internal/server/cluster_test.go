@@ -18,6 +18,13 @@ import (
 	"weir/internal/conf"
 )
 
+// patience is how long a test waits for one thing that must happen, and testTime for all that it
+// does: long enough for a slow machine that has other things to do. What does happen takes no longer for it.
+const (
+	patience = 90 * time.Second
+	testTime = 8 * time.Minute
+)
+
 // testCluster is a cluster of servers in this process, on loopback.
 type testCluster struct {
 	t       testing.TB
@@ -83,7 +90,7 @@ func (c *testCluster) stop(i int) {
 
 func (c *testCluster) ready(i int) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := c.servers[i].Ready(ctx); err != nil {
 		c.t.Fatal(err)
@@ -108,7 +115,7 @@ func (c *testCluster) connect(i int) (*nats.Conn, jetstream.JetStream) {
 // node while one after the other goes and comes back.
 func TestClusterServesWhileEachNodeRestarts(t *testing.T) {
 	c := startCluster(t, 3)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), testTime)
 	defer cancel()
 	_, js := c.connect(0)
 	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}, Replicas: 3}); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -15,7 +14,7 @@ import (
 // while every node goes and comes back, and wants each message once.
 func TestCopiesSurviveRestarts(t *testing.T) {
 	c := startCluster(t, 3)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), testTime)
 	defer cancel()
 	_, js := c.connect(0)
 	for _, cfg := range []jetstream.StreamConfig{
@@ -98,7 +97,7 @@ func compareCopies(ctx context.Context, t *testing.T, js jetstream.JetStream, n 
 // it goes on with all that the new one has.
 func TestOriginReplaced(t *testing.T) {
 	c := startCluster(t, 3)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), testTime)
 	defer cancel()
 	_, js := c.connect(0)
 	origin := jetstream.StreamConfig{Name: "O", Subjects: []string{"o.>"}}

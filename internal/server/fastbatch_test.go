@@ -46,7 +46,7 @@ func (f *fastBatch) pub(subj string, seq, op int, header ...string) {
 func (f *fastBatch) want(answers ...string) {
 	f.r.t.Helper()
 	for _, want := range answers {
-		m, err := f.sub.NextMsg(5 * time.Second)
+		m, err := f.sub.NextMsg(patience)
 		if err != nil {
 			f.r.t.Fatalf("no answer where %s was due: %v", want, err)
 		}
@@ -132,7 +132,7 @@ func TestFastBatchRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.app.PublishMsg(&nats.Msg{Subject: step.subj + ".a", Reply: sub.Subject})
-		m, err := sub.NextMsg(5 * time.Second)
+		m, err := sub.NextMsg(patience)
 		want := fmt.Sprintf(`{"error":{"code":400,"err_code":%d,"description":%q},"stream":%q,"seq":0}`, step.code, step.description, step.subj)
 		if err != nil || string(m.Data) != want {
 			t.Errorf("%s: %v, %v, want %s", step.reply, m, err, want)
@@ -170,7 +170,7 @@ func TestFastBatchLeaderChange(t *testing.T) {
 		f.pub("FL.a", 3, 2)
 		want := fmt.Sprintf(`{"stream":"FL","seq":%d,"batch":"%d","count":3}`, 5+i, i+1)
 		for {
-			m, err := f.sub.NextMsg(5 * time.Second)
+			m, err := f.sub.NextMsg(patience)
 			if err != nil {
 				t.Fatalf("no PubAck of batch %d: %v", i+1, err)
 			}

@@ -17,7 +17,7 @@ import (
 func (r *rows) fillUp(nc *nats.Conn, subj string, size int) (stored, code int) {
 	r.t.Helper()
 	for {
-		reply, err := nc.Request(subj, bytes.Repeat([]byte("x"), size), 5*time.Second)
+		reply, err := nc.Request(subj, bytes.Repeat([]byte("x"), size), patience)
 		if err != nil {
 			r.t.Fatalf("publish %s: %v", subj, err)
 		}

@@ -62,7 +62,7 @@ func (t *tally) all(r *rows, n int) (twice int) {
 func TestConsumerMovesWithoutRepeats(t *testing.T) {
 	r := sharedRows(t)
 	r.stream("MOVES", 3)
-	r.consumer("MOVES", "c", durable("c", `"ack_wait":3000000000`))
+	r.consumer("MOVES", "c", durable("c", `"ack_wait":30000000000`))
 	tally := r.tally(r.js, "MOVES", "c")
 	n := 0
 	for range 10 {
@@ -85,7 +85,7 @@ func TestConsumerMovesWithoutRepeats(t *testing.T) {
 func TestConsumerOfStoppedServer(t *testing.T) {
 	r := ownRows(t, 3)
 	r.stream("STOP", 3)
-	info := r.consumer("STOP", "c", durable("c", `"ack_wait":3000000000`))
+	info := r.consumer("STOP", "c", durable("c", `"ack_wait":30000000000`))
 	stops := r.server(info.Cluster.Leader)
 	at := (stops + 1) % 3
 	js, err := jetstream.New(r.as(t, "app", at))

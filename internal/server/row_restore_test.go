@@ -42,7 +42,7 @@ func (r *rows) backupAround(nc *nats.Conn, name string, meanwhile func()) *backe
 	b := new(backedUp)
 	r.must(nc, "STREAM.SNAPSHOT."+name, api.StreamSnapshotRequest{DeliverSubject: inbox, ChunkSize: 1024, WindowSize: 4096}).into(r.t, b)
 	for {
-		m, err := sub.NextMsg(10 * time.Second)
+		m, err := sub.NextMsg(patience)
 		if err != nil {
 			r.t.Fatalf("backup of %s: %v", name, err)
 		}
@@ -77,7 +77,7 @@ func (r *rows) send(nc *nats.Conn, deliver string, part []byte) *nats.Msg {
 	r.t.Helper()
 	for {
 		n := min(len(part), 700)
-		m, err := nc.Request(deliver, part[:n], 10*time.Second)
+		m, err := nc.Request(deliver, part[:n], patience)
 		if err != nil {
 			r.t.Fatalf("chunk of %d bytes: %v", n, err)
 		}
@@ -142,7 +142,7 @@ func (r *rows) fill(name string, replicas int) {
 
 func (r *rows) fetch(c jetstream.Consumer, n int) (list []jetstream.Msg) {
 	r.t.Helper()
-	batch, err := c.Fetch(n, jetstream.FetchMaxWait(5*time.Second))
+	batch, err := c.Fetch(n, jetstream.FetchMaxWait(patience))
 	if err != nil {
 		r.t.Fatal(err)
 	}

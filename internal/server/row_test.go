@@ -160,7 +160,7 @@ func (c *testCluster) in(t *testing.T) *testCluster {
 func (r *rows) connectAll(t *testing.T) {
 	t.Helper()
 	var cancel context.CancelFunc
-	r.ctx, cancel = context.WithTimeout(context.Background(), 2*time.Minute)
+	r.ctx, cancel = context.WithTimeout(context.Background(), testTime)
 	t.Cleanup(cancel)
 	r.sys, r.app = r.as(t, "sys", 0), r.as(t, "app", 0)
 	var err error
@@ -282,7 +282,7 @@ func (r *rows) together(nc *nats.Conn, n int, request func(i int) (subj string, 
 	}
 	list := make([]*answer, n)
 	for range n {
-		m, err := sub.NextMsg(10 * time.Second)
+		m, err := sub.NextMsg(patience)
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -315,7 +315,7 @@ func (r *rows) once(nc *nats.Conn, subj string, body any) *answer {
 	if err := nc.PublishRequest("$JS.API."+subj, inbox, encode(r.t, body)); err != nil {
 		r.t.Fatal(err)
 	}
-	m, err := sub.NextMsg(6 * time.Second)
+	m, err := sub.NextMsg(patience)
 	if err != nil {
 		r.t.Fatalf("%s: %v", subj, err)
 	}
@@ -349,7 +349,7 @@ func (r *rows) settle(nc *nats.Conn) {
 		r.t.Fatal(err)
 	}
 	for range running {
-		if _, err := sub.NextMsg(6 * time.Second); err != nil {
+		if _, err := sub.NextMsg(patience); err != nil {
 			r.t.Fatalf("servers that answer: %v", err)
 		}
 	}
@@ -363,7 +363,7 @@ func (r *rows) until(what string, holds func() bool) {
 	r.t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(patience)
 	for !holds() {
 		select {
 		case <-tick.C:
@@ -462,7 +462,7 @@ func (r *rows) listen(nc *nats.Conn, event string) *nats.Subscription {
 // next wants an advisory and returns its fields.
 func (r *rows) next(sub *nats.Subscription) map[string]any {
 	r.t.Helper()
-	m, err := sub.NextMsg(10 * time.Second)
+	m, err := sub.NextMsg(patience)
 	if err != nil {
 		r.t.Fatalf("%s: %v", sub.Subject, err)
 	}

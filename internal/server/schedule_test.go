@@ -13,7 +13,7 @@ import (
 // nodes were down, where what was missed comes once.
 func TestSchedulesSurvive(t *testing.T) {
 	c := startCluster(t, 3)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), testTime)
 	defer cancel()
 	nc, js := c.connect(0)
 	cfg := jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>", "t.>"}, Replicas: 3, AllowMsgSchedules: true}
@@ -39,7 +39,7 @@ func TestSchedulesSurvive(t *testing.T) {
 
 	untilScheduled(ctx, t, js, "t.every", 1)
 	untilScheduled(ctx, t, js, "t.zone", 1)
-	if _, err := nc.Request("$JS.API.STREAM.LEADER.STEPDOWN.S", nil, 5*time.Second); err != nil {
+	if _, err := nc.Request("$JS.API.STREAM.LEADER.STEPDOWN.S", nil, patience); err != nil {
 		t.Fatal(err)
 	}
 	untilScheduled(ctx, t, js, "t.every", 2)

@@ -44,7 +44,7 @@ func monitored(t *testing.T) *Server {
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := s.Ready(ctx); err != nil {
 		t.Fatal(err)
@@ -66,7 +66,7 @@ func connect(t *testing.T, s *Server, user string) *nats.Conn {
 // "no answer".
 func ask(t *testing.T, nc *nats.Conn, subject, body string, path ...string) string {
 	t.Helper()
-	m, err := nc.Request(subject, []byte(body), 2*time.Second)
+	m, err := nc.Request(subject, []byte(body), patience)
 	if err != nil {
 		return err.Error()
 	}
@@ -166,7 +166,7 @@ func TestFilteredServersAreSilent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	m, err := answers.NextMsg(2 * time.Second)
+	m, err := answers.NextMsg(patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestSystemEvents(t *testing.T) {
 	}
 	expect := func(subject, want string, path ...string) {
 		t.Helper()
-		for deadline := time.After(15 * time.Second); ; {
+		for deadline := time.After(patience); ; {
 			select {
 			case m := <-events:
 				if m.Subject != subject {
