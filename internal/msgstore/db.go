@@ -84,6 +84,7 @@ type DB struct {
 	tables       tableBudget
 	janitor      *janitor
 	recent       recent
+	ahead        readAhead
 }
 
 // catalogEntry is what is known of a store whether or not it is open.

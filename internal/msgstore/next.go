@@ -75,17 +75,13 @@ func (r Reader) search(from uint64, f subject.Filter, window int) (found bool, n
 	if err != nil || !ok {
 		return false, 0, 0, err
 	}
-	h, err := v.handleFor(at)
+	t := at.seg.tab.Load()
+	end := t.seek(at.seg.base, v.last+1) // records behind may not be in the file yet
+	h, buf, err := r.window(v, at, min(window, int(int64(t.offs[end])-at.off)))
 	if err != nil {
 		return false, 0, 0, err
 	}
 	defer r.s.releaseHandle(h)
-	t := at.seg.tab.Load()
-	end := t.seek(at.seg.base, v.last+1) // records behind may not be in the file yet
-	buf := make([]byte, min(int64(window), int64(t.offs[end])-at.off))
-	if err := r.s.db.files.read(h, buf, at.off); err != nil {
-		return false, 0, 0, err
-	}
 	start := at.off
 	for pos := at.pos; pos < end; pos = t.nextLive(pos + 1) {
 		at = placeAt(at.seg, t, pos)
@@ -109,6 +105,28 @@ func (r Reader) search(from uint64, f subject.Filter, window int) (found bool, n
 		}
 	}
 	return false, at.seq + 1, n, nil
+}
+
+// window returns up to size bytes from a record on, read-only. The file is nil, and
+// the first record whole, if they were there already.
+func (r Reader) window(v view, at place, size int) (*handle, []byte, error) {
+	slot := r.s.db.ahead.slot(v.number, at.seg)
+	if held := slot.held(at); held != nil {
+		return nil, held[:min(max(size, at.size), len(held))], nil
+	}
+	h, err := v.handleFor(at)
+	if err != nil {
+		return nil, nil, err
+	}
+	buf := make([]byte, size)
+	if err := r.s.db.files.read(h, buf, at.off); err != nil {
+		r.s.releaseHandle(h)
+		return nil, nil, err
+	}
+	if slot.note(at) && size >= at.size {
+		slot.piece.Store(&piece{at.seg, at.off, buf})
+	}
+	return h, buf, nil
 }
 
 // firstMatching asks the index for the first message from a sequence on that the

@@ -76,14 +76,7 @@ func (r Reader) load(m *msg.Message, buf []byte, locate func(view) (place, bool,
 			r.s.mu.RUnlock()
 			return false, err
 		}
-		h, err := v.handleFor(at)
-		r.s.mu.RUnlock()
-		if err != nil {
-			return false, err
-		}
-		b := sized(buf, at.size)
-		err = r.s.db.files.read(h, b, at.off)
-		r.s.releaseHandle(h)
+		b, err := r.record(v, at, buf)
 		if err == nil {
 			err = r.s.decode(b, at, m)
 		}
@@ -91,6 +84,27 @@ func (r Reader) load(m *msg.Message, buf []byte, locate func(view) (place, bool,
 			return err == nil, err
 		}
 	}
+}
+
+// record reads the bytes of a record into buf, if it is large enough, and unlocks the
+// store.
+func (r Reader) record(v view, at place, buf []byte) ([]byte, error) {
+	slot := r.s.db.ahead.slot(v.number, at.seg)
+	if held := slot.held(at); held != nil {
+		r.s.mu.RUnlock()
+		b := sized(buf, at.size)
+		copy(b, held)
+		return b, nil
+	}
+	h, err := v.handleFor(at)
+	end := v.committedEnd(at.seg)
+	r.s.mu.RUnlock()
+	if err != nil {
+		return nil, err
+	}
+	defer r.s.releaseHandle(h)
+	b := sized(buf, at.size)
+	return b, r.s.readRecord(slot, h, at, end, b)
 }
 
 // stillAt tells whether the message is still where it was found.
