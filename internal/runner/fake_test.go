@@ -327,6 +327,13 @@ func (w *world) delivered() consumer.Pair {
 	return w.state.Delivered
 }
 
+// pin is who is pinned in the replicated state.
+func (w *world) pin() *consumer.Pin {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state.Pin
+}
+
 // events takes the advisories since the last call.
 func (w *world) events() []Event {
 	w.mu.Lock()

@@ -70,7 +70,7 @@ func TestPinned(t *testing.T) {
 		w.after(900 * time.Millisecond)
 		w.pull("a", `{"batch":2,"group":"A","id":"pin1"}`)
 		w.want("900 a s 1.2.2.T.3 NATS/1.0|Nats-Pin-Id: pin1||2", "900 a s 1.3.3.T.2 NATS/1.0|Nats-Pin-Id: pin1||3")
-		if p := w.state.Pin; p == nil || p.ID != "pin1" || p.Group != "A" || p.Since != w.start.UnixNano() {
+		if p := w.pin(); p == nil || p.ID != "pin1" || p.Group != "A" || p.Since != w.start.UnixNano() {
 			t.Errorf("pinned %+v", p)
 		}
 		w.after(time.Second)
@@ -108,8 +108,8 @@ func TestPinOutlivesRunner(t *testing.T) {
 		w.want("2400 b s 1.4.4.T.1 NATS/1.0|Nats-Pin-Id: pin2||4", "2400 b s 1.5.5.T.0 NATS/1.0|Nats-Pin-Id: pin2||5")
 		w.run.Unpin("A")
 		w.settle()
-		if w.state.Pin != nil {
-			t.Errorf("pinned %+v", w.state.Pin)
+		if p := w.pin(); p != nil {
+			t.Errorf("pinned %+v", p)
 		}
 		if got := fmt.Sprint(w.events()); got != "[{5 0 0 0 0  A pin1} {6 0 0 0 0 timeout A } {5 0 0 0 0  A pin2} {6 0 0 0 0 admin A }]" {
 			t.Errorf("advisories %s", got)
@@ -129,7 +129,7 @@ func TestPinIsHandedOver(t *testing.T) {
 		w.handOver()
 		w.pull("a", `{"batch":1,"group":"A","id":"pin1"}`)
 		w.want("0 a s 1.1.1.T.2 NATS/1.0|Nats-Pin-Id: pin1||1")
-		if p := w.state.Pin; p == nil || p.ID != "pin1" {
+		if p := w.pin(); p == nil || p.ID != "pin1" {
 			t.Errorf("pinned %+v", p)
 		}
 	})
