@@ -32,6 +32,7 @@ func (c *call) fail(err *apierr.Error) {
 	counts := c.svc.stats.of(c.Account)
 	counts.total.Add(1)
 	counts.errors.Add(1)
+	c.replyHeader = nil
 	r := api.Fail(c.endpoint.response, err)
 	if c.acc.IsSystem() && err == apierr.JSNotEnabledForAccountErr && c.endpoint.subject != "INFO" {
 		r.Type = systemResponseType

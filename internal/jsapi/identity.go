@@ -23,7 +23,6 @@ func (c *call) identify(st *jetstream.Stream) (identity string) {
 func (c *call) checkIdentity(st *jetstream.Stream) *apierr.Error {
 	identity := c.identify(st)
 	if known, _ := wire.GetHeader(c.Header, identityHeader); len(known) > 0 && string(known) != identity {
-		c.replyHeader = nil
 		return apierr.JSConsumerStreamIdentityMismatchF(identity)
 	}
 	return nil
