@@ -24,7 +24,11 @@ func TestReadersSeeWholeCommits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const keys, rounds = 50, 400
+	const keys = 50
+	rounds := 400
+	if testing.Short() {
+		rounds = 60 // they take long under the race detector
+	}
 	name := func(i int) string { return fmt.Sprintf("kv.%d", i) }
 	put := func(i int, round int) {
 		last, ok, err := s.LastFor(name(i))

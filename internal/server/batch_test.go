@@ -229,11 +229,7 @@ func TestAtomicBatchLeaderGone(t *testing.T) {
 		mu.Unlock()
 		r.until("batches go on", func() bool { mu.Lock(); defer mu.Unlock(); return len(acked) > before+20 })
 	}
-	rounds := 3
-	if testing.Short() {
-		rounds = 1
-	}
-	for range rounds {
+	for range 2 {
 		more()
 		gone := r.server(leaveClients())
 		more()
@@ -290,7 +286,7 @@ func (r *rows) wantWholeBatches(name string, size int, acked map[string]bool) {
 func TestAtomicBatchTimeout(t *testing.T) {
 	c := &testCluster{t: t, servers: make([]*Server, 1), configs: []string{fmt.Sprintf(`
 		listen: "127.0.0.1:-1"
-		jetstream { store_dir: %q, limits { batch { timeout: "50ms", max_msgs: 2, max_inflight_per_stream: 1 } } }`, t.TempDir())}}
+		jetstream { store_dir: %q, limits { batch { timeout: "3s", max_msgs: 2, max_inflight_per_stream: 1 } } }`, t.TempDir())}}
 	c.start(0)
 	t.Cleanup(c.shutdown)
 	c.ready(0)
