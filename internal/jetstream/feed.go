@@ -204,11 +204,25 @@ func newInbox() string { return "_INBOX." + nuid.Next() }
 
 // send sends an API request; one without a reply subject nobody would answer.
 func (f *feed) send(request, reply string, body []byte) {
-	prefix := "$JS.API."
+	f.s.node.publish(f.s.acc, &router.Msg{Subject: []byte(f.apiPrefix() + request), Reply: []byte(reply), Header: askIdentity, Payload: body})
+}
+
+func (f *feed) apiPrefix() string {
 	if x := f.src.External; x != nil && x.APIPrefix != "" {
-		prefix = x.APIPrefix + "."
+		return x.APIPrefix + "."
 	}
-	f.s.node.publish(f.s.acc, &router.Msg{Subject: []byte(prefix + request), Reply: []byte(reply), Header: askIdentity, Payload: body})
+	return "$JS.API."
+}
+
+// confirm answers a flow control request. If the origin belongs to another account
+// whose API is imported, but not its flow control, that account gets the answer
+// all the same: who may make a consumer there may confirm what it sends.
+func (f *feed) confirm(flow string) {
+	acc, rt := f.s.acc, f.s.node.cfg.Router
+	if strings.HasPrefix(flow, "$JS.FC.") && !rt.Imports(acc, flow) {
+		acc = rt.ServiceAccount(acc, f.apiPrefix()+"CONSUMER.CREATE."+f.src.Name)
+	}
+	f.s.node.publish(acc, &router.Msg{Subject: []byte(flow)})
 }
 
 const identityHeader = "Nats-Stream-Identity"
@@ -392,7 +406,7 @@ func (f *feed) storeAll(queue []arrival) error {
 		}
 		f.mu.Unlock()
 		if last.flow != "" {
-			f.s.node.publish(f.s.acc, &router.Msg{Subject: []byte(last.flow)})
+			f.confirm(last.flow)
 		}
 		queue = queue[n:]
 	}

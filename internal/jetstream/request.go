@@ -138,8 +138,8 @@ func (n *Node) HasInterest(acc *account.Account, subj, queue string) bool {
 func (n *Node) domainPrefix() string { return "$JS." + n.cfg.Domain + ".API." }
 
 func (n *Node) intercepted(sub *router.Sub, from router.Source, m *router.Msg) {
-	if sub.Imported(m) && !n.ownConsumer(sub.Account(), string(m.Subject)) {
-		return // it is for the account that the import leads to
+	if imported := sub.Imported(m); (imported || from.Crossed()) && !n.concerned(sub.Account(), string(m.Subject), imported) {
+		return
 	}
 	r := &Request{
 		Account: sub.Account().Name(), Subject: string(m.Subject), Reply: string(m.Reply),
@@ -162,18 +162,18 @@ func (n *Node) intercepted(sub *router.Sub, from router.Source, m *router.Msg) {
 	n.requests(r)
 }
 
-// ownConsumer tells whether a subject is an ack or a flow control reply for a
-// consumer of the account itself, which may import those of another one.
-func (n *Node) ownConsumer(acc *account.Account, subj string) bool {
-	if strings.HasPrefix(subj, "$JS.API.") {
-		return false
-	}
+// concerned tells whether a request that an import takes into another account, or
+// has taken out of one, is for this account. Of the API it is where the import
+// leads to. Acks and flow control replies may be imported by an account that has
+// consumers of its own: they are for whichever has the stream.
+func (n *Node) concerned(acc *account.Account, subj string, imported bool) bool {
 	stream, _, ok := ConsumerOf(subj)
-	own := false
-	if ok {
-		n.View(func(st *meta.State) { own = st.Stream(acc.Name(), stream) != nil })
+	if !ok || strings.HasPrefix(subj, "$JS.API.") {
+		return !imported
 	}
-	return own
+	has := false
+	n.View(func(st *meta.State) { has = st.Stream(acc.Name(), stream) != nil })
+	return has
 }
 
 // hot tells that a request is an ack or a pull, which carry no client info.

@@ -81,6 +81,28 @@ func (r *Router) Imports(acc *account.Account, literal string) bool {
 	return r.space(acc).imports([]byte(literal))
 }
 
+// ServiceAccount is the account in which a request of an account arrives: its own,
+// or the last one that imports lead to.
+func (r *Router) ServiceAccount(acc *account.Account, literal string) *account.Account {
+	for range maxCrossings {
+		im, there := importOf(acc, literal)
+		if im == nil {
+			break
+		}
+		acc, literal = im.From, there
+	}
+	return acc
+}
+
+func importOf(acc *account.Account, literal string) (im *account.ServiceImport, there string) {
+	for _, im := range acc.ServiceImports() {
+		if there, ok := im.Mapping.Apply(literal); ok {
+			return im, there
+		}
+	}
+	return nil, ""
+}
+
 func (sp *space) imports(literal []byte) bool {
 	for _, pattern := range sp.services {
 		if subject.MatchBytes(literal, pattern) {

@@ -113,6 +113,9 @@ func (s Source) Client() *ClientInfo {
 	return s.client.Describe()
 }
 
+// Crossed tells that the message comes out of another account.
+func (s Source) Crossed() bool { return s.crossings > 0 }
+
 // Remote is the peer that forwarded the message; nil for other kinds.
 func (s Source) Remote() Remote { return s.remote }
 

@@ -36,6 +36,12 @@ type testCluster struct {
 // they are ready.
 func startCluster(t testing.TB, n int) *testCluster {
 	t.Helper()
+	return startClusterWith(t, n, "")
+}
+
+// startClusterWith is startCluster with more configuration for every server.
+func startClusterWith(t testing.TB, n int, more string) *testCluster {
+	t.Helper()
 	var routes []string
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -50,8 +56,9 @@ func startCluster(t testing.TB, n int) *testCluster {
 		c.configs = append(c.configs, fmt.Sprintf(`
 			server_name: n%d, listen: "127.0.0.1:-1"
 			jetstream { store_dir: %q }
-			cluster { name: test, listen: %q, routes: [ "nats://%s" ] }`,
-			i+1, t.TempDir(), r, strings.Join(routes, `", "nats://`)))
+			cluster { name: test, listen: %q, routes: [ "nats://%s" ] }
+			%s`,
+			i+1, t.TempDir(), r, strings.Join(routes, `", "nats://`), more))
 	}
 	for i := range n {
 		c.start(i)
