@@ -23,6 +23,7 @@ const (
 type Account struct {
 	name     string
 	settings atomic.Pointer[settings]
+	dice     dice
 }
 
 type settings struct {
@@ -31,7 +32,7 @@ type settings struct {
 	jetStream *conf.AccountJetStream
 
 	exports  []conf.Export
-	imports  []conf.Import
+	mappings []subjectMap
 	streams  []*StreamImport
 	services []*ServiceImport
 }

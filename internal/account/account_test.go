@@ -171,3 +171,84 @@ func TestUpdateKeepsIdentity(t *testing.T) {
 		t.Fatal("a refused update changed something")
 	}
 }
+
+func TestMappings(t *testing.T) {
+	cfg, err := conf.Parse(`cluster { name: here, port: -1 }
+		mappings { all: to }
+		accounts { A { mappings {
+			a: b, b: c
+			"w.*.*": "m.$2.$1"
+			"most.>": "x.>", "most.*": y, most.a: z
+			part: [ {dest: p1, weight: 30%}, {dest: p2, weight: 30%} ]
+			"loss.>": [ {dest: "loss.>", weight: 50%} ]
+			near: [ {dest: n1, weight: 100%, cluster: here}, {dest: n2, weight: 100%} ]
+			far: [ {dest: f1, weight: 100%, cluster: there} ]
+			"dice.*": "d.{{random(2)}}"
+		} } }`, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := mustRegistry(t, cfg)
+	if to, ok := r.Global().MapSubject("all"); !ok || to != "to" {
+		t.Errorf("all goes to %q, %v", to, ok)
+	}
+	a := r.Account("A")
+	if !a.Mapped() || r.System().Mapped() {
+		t.Error("which accounts map subjects")
+	}
+	for from, want := range map[string]string{
+		"a": "b", "w.x.y": "m.y.x", "most.a": "z", "most.b": "y", "most.b.c": "x.b.c", "near": "n1", "far": "far", "other": "other",
+	} {
+		if to, ok := a.MapSubject(from); !ok || to != want {
+			t.Errorf("%s goes to %q, %v", from, to, ok)
+		}
+	}
+	for from, shares := range map[string]map[string]int{
+		"part":   {"p1": 3000, "p2": 3000, "part": 4000},
+		"loss.x": {"loss.x": 5000, "": 5000},
+		"dice.x": {"d.0": 5000, "d.1": 5000},
+	} {
+		got := map[string]int{}
+		for range 10000 {
+			to, ok := a.MapSubject(from)
+			if !ok {
+				to = ""
+			}
+			got[to]++
+		}
+		for to, want := range shares {
+			if got[to] < want-500 || got[to] > want+500 {
+				t.Errorf("%s goes to %q %d times of 10,000", from, to, got[to])
+			}
+		}
+	}
+}
+
+func TestImportsAreResolved(t *testing.T) {
+	cfg, err := conf.Parse(`accounts {
+		A { exports: [ {service: "s.>", response: chunked}, {service: "s.one", threshold: "5s"}, {stream: "n.*"} ] }
+		B { imports: [
+			{service: {account: A, subject: "s.one"}, to: one, share: true}
+			{service: {account: A, subject: "s.x.*"}, to: "x.*"}
+			{stream: {account: A, subject: "n.*"}, prefix: p}
+		] }
+	}`, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := mustRegistry(t, cfg)
+	a, services, streams := r.Account("A"), r.Account("B").ServiceImports(), r.Account("B").StreamImports()
+	if len(services) != 2 || len(streams) != 1 || len(a.Exports()) != 3 {
+		t.Fatalf("%d services, %d streams, %d exports", len(services), len(streams), len(a.Exports()))
+	}
+	one, many := services[0], services[1]
+	if one.From != a || !one.Share || one.Many || one.Threshold != 5*time.Second || one.Mapping.From() != "one" || one.Mapping.To() != "s.one" {
+		t.Errorf("%+v", one)
+	}
+	if many.Share || !many.Many || many.Threshold != conf.DefaultThreshold {
+		t.Errorf("%+v", many)
+	}
+	if to, ok := streams[0].Mapping.Apply("n.k"); !ok || to != "p.n.k" || streams[0].From != a {
+		t.Errorf("the stream comes as %q", to)
+	}
+}

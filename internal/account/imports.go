@@ -31,17 +31,14 @@ type ServiceImport struct {
 // Exports are what the account offers to others.
 func (a *Account) Exports() []conf.Export { return a.settings.Load().exports }
 
-// Imports are what the account uses of others.
-func (a *Account) Imports() []conf.Import { return a.settings.Load().imports }
-
-// StreamImports and ServiceImports are the same, to be carried out.
+// StreamImports and ServiceImports are what the account uses of others.
 func (a *Account) StreamImports() []*StreamImport   { return a.settings.Load().streams }
 func (a *Account) ServiceImports() []*ServiceImport { return a.settings.Load().services }
 
 // imports resolves the imports of an account. All accounts are known.
 func (b *builder) imports(cfg *conf.Config, ac *conf.Account) error {
 	s := b.settings[b.state.accounts[ac.Name]]
-	s.exports, s.imports = ac.Exports, ac.Imports
+	s.exports = ac.Exports
 	for i := range ac.Imports {
 		in := &ac.Imports[i]
 		m, err := in.Mapping()

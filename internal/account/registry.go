@@ -139,6 +139,12 @@ func (b *builder) build(cfg *conf.Config) error {
 		if err := b.imports(cfg, ac); err != nil {
 			return err
 		}
+		if err := b.mappings(b.state.accounts[ac.Name], ac.Mappings, cfg.Cluster.Name); err != nil {
+			return err
+		}
+	}
+	if err := b.mappings(global, cfg.Mappings, cfg.Cluster.Name); err != nil {
+		return err
 	}
 	b.single(global, auth)
 	return b.noAuthUser(cfg, global)

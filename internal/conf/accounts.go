@@ -54,6 +54,7 @@ func accountSchema() schema[Account] {
 		"jetstream":           decodeAccountJetStream,
 		"exports":             decodeExports,
 		"imports":             decodeImports,
+		"mappings":            put(readMappings, func(a *Account) *[]Mapping { return &a.Mappings }),
 	}}
 }
 

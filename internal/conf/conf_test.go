@@ -132,6 +132,7 @@ func TestKeysAreKnown(t *testing.T) {
 	check(blockAccountJetStream, keysOf(accountJetStreamSchema()))
 	check(blockExports, keysOf(exportSchema()))
 	check(blockImports, keysOf(importSchema()))
+	check(blockMappings, keysOf(destinationSchema()))
 	check(blockCluster, keysOf(clusterSchema()))
 	check(blockJetStream, keysOf(jetStreamSchema()))
 	check(blockJetStreamLimits, keysOf(jetStreamLimitsSchema()))
@@ -199,6 +200,7 @@ func FuzzParse(f *testing.F) {
 		"port: 4222\nhost = 'x' // c\ncluster { routes: [ nats://a:1, \"b\" ] }",
 		"{\"a\": {\"b\": [1, 2.5, true]}}", "a (\n x\n)\n", "a $b; c: 12MB", "include x", "a: \"\\x41\\t\"",
 		"A: 5\nport: $A\naccounts { A { users: [{user: u, password: $2a$11$x}] } }",
+		"mappings { a: b, \"c.*\": [ {dest: \"d.$1\", weight: 50%}, {dest: e, weight: 20, cluster: c} ] }",
 		"accounts { A { exports: [{service: a.>, response: stream}, {stream: b.*}] }, B { imports: [{service: {account: A, subject: a.*.*}, to: x.$2.$1}, {stream: {account: A, subject: b.c}, prefix: p}] } }",
 	} {
 		f.Add(seed)

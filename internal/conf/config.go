@@ -52,6 +52,8 @@ type Config struct {
 	Accounts        []Account
 	SystemAccount   string
 	NoSystemAccount bool
+	// Mappings are those of $G.
+	Mappings []Mapping
 
 	Cluster   Cluster
 	JetStream JetStream
@@ -152,6 +154,7 @@ type Account struct {
 	JetStream *AccountJetStream
 	Exports   []Export
 	Imports   []Import
+	Mappings  []Mapping
 }
 
 // AccountLimits bound what an account's clients may use together, except for

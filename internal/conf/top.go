@@ -20,6 +20,7 @@ const (
 	blockAccountJetStream = "accounts.<name>.jetstream"
 	blockExports          = "accounts.<name>.exports"
 	blockImports          = "accounts.<name>.imports"
+	blockMappings         = "mappings.<subject>[]"
 	blockCluster          = "cluster"
 	blockJetStream        = "jetstream"
 	blockJetStreamLimits  = "jetstream.limits"
@@ -32,6 +33,7 @@ func topSchema() schema[Config] {
 		"authorization":     sub(authorizationSchema, func(c *Config) *Authorization { return &c.Authorization }),
 		"no_auth_user":      put(readString, func(c *Config) *string { return &c.NoAuthUser }),
 		"accounts":          decodeAccounts,
+		"mappings":          put(readMappings, func(c *Config) *[]Mapping { return &c.Mappings }),
 		"system_account":    put(readName, func(c *Config) *string { return &c.SystemAccount }),
 		"no_system_account": onlyShown(put(readBool, func(c *Config) *bool { return &c.NoSystemAccount }), "there is always a system account"),
 		"cluster":           sub(clusterSchema, func(c *Config) *Cluster { return &c.Cluster }),

@@ -91,6 +91,18 @@ func (c *client) Pub(m *wire.Msg) error {
 	}
 	c.inMsgs++
 	c.inBytes += int64(len(m.Header) + len(m.Payload))
+	if c.account.Mapped() {
+		mapped := *m
+		if !router.Map(c.account, &mapped) {
+			return c.done()
+		}
+		return c.publish(&mapped)
+	}
+	return c.publish(m)
+}
+
+// publish checks and routes a message under the subject that it goes to.
+func (c *client) publish(m *wire.Msg) error {
 	if !bytes.Equal(m.Subject, c.lastSubject) {
 		switch {
 		case !subject.ValidLiteral(view(m.Subject)) && !c.toleratesSubject(m.Subject):

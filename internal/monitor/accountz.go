@@ -25,6 +25,8 @@ type AccountInfo struct {
 	LeafCount   int               `json:"leafnode_connections"`
 	ClientCount int               `json:"client_connections"`
 	SubCount    uint32            `json:"subscriptions"`
+	Exports     []Export          `json:"exports,omitempty"`
+	Imports     []Import          `json:"imports,omitempty"`
 	NameTag     string            `json:"name_tag,omitempty"`
 	Tags        []string          `json:"tags,omitempty"`
 	Sublist     SubscriptionStats `json:"sublist_stats"`

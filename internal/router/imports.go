@@ -147,6 +147,21 @@ func mapped(mapping *subject.Mapping, m *Msg) (Msg, bool) {
 	return out, ok
 }
 
+// Map puts m under the subject that the account maps its own to. False: it is to
+// be dropped.
+func Map(acc *account.Account, m *Msg) bool {
+	if !acc.Mapped() {
+		return true
+	}
+	to, ok := acc.MapSubject(string(m.Route()))
+	if len(m.To) > 0 {
+		m.To = []byte(to)
+	} else {
+		m.Subject = []byte(to)
+	}
+	return ok
+}
+
 // deliverShadow hands m to the subscription that a shadow is of.
 func (r *Router) deliverShadow(s *Sub, from *Source, m *Msg) bool {
 	out, ok := mapped(s.stream.Mapping, m)
@@ -162,6 +177,9 @@ func (r *Router) request(s *Sub, from *Source, m *Msg) bool {
 	out, ok := mapped(s.service.Mapping, m)
 	if !ok {
 		return false
+	}
+	if !Map(s.service.From, &out) {
+		return true
 	}
 	across := *from
 	across.crossings++

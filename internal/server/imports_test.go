@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -10,6 +11,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"weir/internal/base"
+	"weir/internal/conf"
+	"weir/internal/monitor"
 )
 
 // importAccounts: B and its streams use what A offers, under prefixes of its own.
@@ -373,5 +378,41 @@ func TestCopiesAcrossAccounts(t *testing.T) {
 	}
 	if info, err := cons.Info(ctx); err != nil || info.AckFloor.Stream != 10 {
 		t.Fatalf("%+v, %v", info, err)
+	}
+}
+
+// TestAccountzOfImports shows what an account offers and uses.
+func TestAccountzOfImports(t *testing.T) {
+	cfg, err := conf.Parse(`listen: "127.0.0.1:-1"
+		accounts {
+			A { exports: [ { service: "s.*.*", accounts: [B], response: stream }, { stream: "n.>" } ] }
+			B { imports: [ { service: { account: A, subject: "s.*.*" }, to: "x.$2.$1", share: true }, { stream: { account: A, subject: "n.>" }, prefix: p } ] }
+		}`, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(cfg, base.NopLogger{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		account string
+		want    string
+	}{
+		{"A", `{"exports":[{"subject":"s.*.*","type":"service","response_type":"Streamed","approved_accounts":["B"]},{"subject":"n.\u003e","type":"stream"}],"imports":null}`},
+		{"B", `{"exports":null,"imports":[{"subject":"n.\u003e","account":"A","local_subject":"p.n.\u003e","type":"stream","invalid":false,"share":false,"tracking":false},` +
+			`{"subject":"s.*.*","account":"A","to":"x.*.*","local_subject":"x.*.*","type":"service","invalid":false,"share":true,"tracking":false}]}`},
+	} {
+		z, err := s.system.doc.Accountz(monitor.AccountzOptions{Account: c.account})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(map[string]any{"exports": z.Account.Exports, "imports": z.Account.Imports})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(text) != c.want {
+			t.Errorf("account %s: %s", c.account, text)
+		}
 	}
 }

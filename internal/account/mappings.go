@@ -1,0 +1,104 @@
+package account
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"weir/internal/conf"
+	"weir/internal/subject"
+)
+
+// subjectMap has what is published to a subject go to others.
+type subjectMap struct {
+	source string
+	dests  []destination
+	// whole: the source is among its own destinations, so that what is no
+	// destination's share is dropped. Otherwise it stays where it is.
+	whole bool
+}
+
+type destination struct {
+	upTo      int // percent, with the destinations before
+	transform *subject.Transform
+}
+
+// dice draws evenly; it is safe for concurrent use.
+type dice struct{ state atomic.Uint64 }
+
+// intN is a number from 0 to below n (splitmix64).
+func (d *dice) intN(n int) int {
+	z := d.state.Add(0x9e3779b97f4a7c15)
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9
+	z = (z ^ (z >> 27)) * 0x94d049bb133111eb
+	return int((z ^ (z >> 31)) % uint64(n))
+}
+
+// Mapped tells whether the account maps any subject.
+func (a *Account) Mapped() bool { return len(a.settings.Load().mappings) > 0 }
+
+// MapSubject is the subject that a message to a literal one goes to instead; that
+// itself if nothing maps it. Of several mappings the most specific one counts.
+// False: the message is to be dropped.
+func (a *Account) MapSubject(literal string) (mapped string, ok bool) {
+	for _, m := range a.settings.Load().mappings {
+		if !subject.Match(literal, m.source) {
+			continue
+		}
+		share := a.dice.intN(100)
+		for _, dest := range m.dests {
+			if share < dest.upTo {
+				mapped, _ = dest.transform.Apply(literal)
+				return mapped, true
+			}
+		}
+		return literal, !m.whole
+	}
+	return literal, true
+}
+
+// mappings compiles the mappings of an account for the servers of a cluster.
+func (b *builder) mappings(a *Account, list []conf.Mapping, cluster string) error {
+	s := b.settings[a]
+	for i := range list {
+		m := subjectMap{source: list[i].Subject}
+		upTo := 0
+		for _, dest := range list[i].DestinationsIn(cluster) {
+			t, err := subject.NewRandomTransform(m.source, dest.Subject, a.dice.intN)
+			if err != nil {
+				return fmt.Errorf("mapping of %q in account %s: %w", m.source, a.name, err)
+			}
+			upTo += dest.Weight
+			m.dests = append(m.dests, destination{upTo, t})
+			m.whole = m.whole || dest.Subject == m.source
+		}
+		if len(m.dests) > 0 {
+			s.mappings = append(s.mappings, m)
+		}
+	}
+	slices.SortStableFunc(s.mappings, func(x, y subjectMap) int { return bySpecificity(x.source, y.source) })
+	return nil
+}
+
+// bySpecificity orders patterns by their first token that differs in kind: text,
+// then '*', then '>'.
+func bySpecificity(x, y string) int {
+	xt, yt := subject.Tokens(x), subject.Tokens(y)
+	for i := range min(len(xt), len(yt)) {
+		if d := cmp.Compare(tokenKind(xt[i]), tokenKind(yt[i])); d != 0 {
+			return d
+		}
+	}
+	return 0
+}
+
+func tokenKind(token string) int {
+	switch token {
+	case ">":
+		return 2
+	case "*":
+		return 1
+	}
+	return 0
+}

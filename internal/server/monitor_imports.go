@@ -1,0 +1,42 @@
+package server
+
+import (
+	"weir/internal/account"
+	"weir/internal/conf"
+	"weir/internal/monitor"
+)
+
+var responseTypes = map[conf.Response]string{
+	conf.SingleResponse: "Singleton", conf.StreamResponse: "Streamed", conf.ChunkedResponse: "Chunked",
+}
+
+func exportType(service bool) string {
+	if service {
+		return "service"
+	}
+	return "stream"
+}
+
+func describeExports(a *account.Account) (list []monitor.Export) {
+	for _, e := range a.Exports() {
+		list = append(list, monitor.Export{
+			Subject: e.Subject, Type: exportType(e.Service), ResponseType: responseTypes[e.Response], ApprovedAccounts: e.Accounts,
+		})
+	}
+	return list
+}
+
+func describeImports(a *account.Account) (list []monitor.Import) {
+	for _, im := range a.StreamImports() {
+		list = append(list, monitor.Import{
+			Subject: im.Mapping.From(), Account: im.From.Name(), LocalSubject: im.Mapping.To(), Type: exportType(false),
+		})
+	}
+	for _, im := range a.ServiceImports() {
+		local := im.Mapping.From()
+		list = append(list, monitor.Import{
+			Subject: im.Mapping.To(), Account: im.From.Name(), To: local, LocalSubject: local, Type: exportType(true), Share: im.Share,
+		})
+	}
+	return list
+}
