@@ -137,8 +137,6 @@ func (t *transition) apply(body Body) *apierr.Error {
 		return t.loseReplicas(b)
 	case *MembersChanged:
 		return t.changeMembers(b)
-	case *GroupReset:
-		return t.resetGroup(b)
 	case *RestoreEnded:
 		return t.endRestore(b)
 	}

@@ -197,14 +197,3 @@ func (t *transition) changeMembers(c *MembersChanged) *apierr.Error {
 	t.put(Moved, a, nil)
 	return nil
 }
-
-func (t *transition) resetGroup(c *GroupReset) *apierr.Error {
-	have := t.groups[c.Group]
-	if have == nil {
-		return apierr.JSStreamNotFoundErr
-	}
-	a := have.clone()
-	t.restart(a)
-	t.put(Moved, a, nil)
-	return nil
-}

@@ -110,8 +110,6 @@ func (r *runner) parse(d *datadriven.TestData) (Body, error) {
 	case "members":
 		return &MembersChanged{Group: base.GroupID(number(scan(d, "group"))), Members: replicas(d, "now"),
 			Index: number(scan(d, "index")), Seen: r.seen(d)}, nil
-	case "reset":
-		return &GroupReset{Group: base.GroupID(number(scan(d, "group")))}, nil
 	case "restored":
 		return &RestoreEnded{Group: base.GroupID(number(scan(d, "group"))), Kept: d.HasArg("kept")}, nil
 	}

@@ -175,12 +175,6 @@ type MembersChanged struct {
 	Seen uint64 `json:"seen"`
 }
 
-// GroupReset starts a group anew, empty, on its wanted nodes: an operator's
-// decision when its replicas are lost.
-type GroupReset struct {
-	Group base.GroupID `json:"group"`
-}
-
 // Kinds of commands. Never reuse a number.
 const (
 	kindMetaInit byte = iota + 1
@@ -194,7 +188,7 @@ const (
 	kindPeerRemove
 	kindReplicasLost
 	kindMembersChanged
-	kindGroupReset
+	_ // was never proposed
 	kindRestoreEnded
 )
 
@@ -209,7 +203,6 @@ func (*AccountPurge) kind() byte     { return kindAccountPurge }
 func (*PeerRemove) kind() byte       { return kindPeerRemove }
 func (*ReplicasLost) kind() byte     { return kindReplicasLost }
 func (*MembersChanged) kind() byte   { return kindMembersChanged }
-func (*GroupReset) kind() byte       { return kindGroupReset }
 func (*RestoreEnded) kind() byte     { return kindRestoreEnded }
 
 func newBody(kind byte) Body {
@@ -236,8 +229,6 @@ func newBody(kind byte) Body {
 		return new(ReplicasLost)
 	case kindMembersChanged:
 		return new(MembersChanged)
-	case kindGroupReset:
-		return new(GroupReset)
 	case kindRestoreEnded:
 		return new(RestoreEnded)
 	}

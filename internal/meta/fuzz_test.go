@@ -193,7 +193,7 @@ func (g *generator) body() Body {
 		}
 		return c
 	}
-	switch g.rng.IntN(15) {
+	switch g.rng.IntN(14) {
 	case 0:
 		g.nextID++
 		return &NodeJoin{Name: fmt.Sprint("n", g.rng.IntN(6)), Node: g.nextID - base.NodeID(g.rng.IntN(2))}
@@ -215,10 +215,8 @@ func (g *generator) body() Body {
 		return g.lost()
 	case 12:
 		return g.members()
-	case 13:
-		return &RestoreEnded{Group: g.group(), Kept: g.rng.IntN(2) == 0}
 	}
-	return &GroupReset{Group: g.group()}
+	return &RestoreEnded{Group: g.group(), Kept: g.rng.IntN(2) == 0}
 }
 
 func (g *generator) update() Body {
