@@ -76,10 +76,13 @@ func (s *Stream) catchUp() error {
 }
 
 // runsAny tells whether a consumer runs on this replica.
-func (s *Stream) runsAny() bool {
+func (s *Stream) runsAny() bool { return s.numRunners() > 0 }
+
+// numRunners is how many consumers run on this replica.
+func (s *Stream) numRunners() int {
 	s.runMu.Lock()
 	defer s.runMu.Unlock()
-	return len(s.runners) > 0
+	return len(s.runners)
 }
 
 // lostNode notes that a node can not be heard any more.

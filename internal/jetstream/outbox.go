@@ -35,6 +35,9 @@ type outbox struct {
 	unsent  []machine.Delta
 	queued  bool
 	took    atomic.Int64 // from sending to verdict, lately, ns
+	// settledAt is when a verdict came last, settledSent when the latest sent of what
+	// has one was sent.
+	settledAt, settledSent time.Time
 }
 
 // unsettled are the deltas of one runner that have no verdict yet.
@@ -146,6 +149,9 @@ func (o *outbox) settled(d machine.DeltaResult) {
 		}
 		if now := o.s.node.cfg.Clock.Now(); done > 0 {
 			o.took.Store(int64(now.Sub(u.moved)))
+			if o.settledAt = now; u.moved.After(o.settledSent) {
+				o.settledSent = u.moved
+			}
 			u.moved = now
 		}
 		if len(u.list) == 0 {
@@ -220,7 +226,7 @@ func (o *outbox) resendLate(now time.Time) {
 	o.mu.Lock()
 	patience := min(max(resendAfter, 2*time.Duration(o.took.Load())), maxResend)
 	for _, u := range o.waiting {
-		if now.Sub(u.moved) >= patience {
+		if o.lateLocked(u, now, patience) {
 			o.repeatLocked(u)
 		}
 	}
@@ -229,6 +235,16 @@ func (o *outbox) resendLate(now time.Time) {
 	if wake {
 		o.s.node.flushSoon(o.s)
 	}
+}
+
+// lateLocked tells that deltas are likely to be lost: others that were sent after them
+// have their verdict, as the leader takes them in order, or none has had one for as long
+// as patience. Where all wait for the leader, repeats would only add to its work.
+func (o *outbox) lateLocked(u *unsettled, now time.Time, patience time.Duration) bool {
+	if now.Sub(u.moved) < resendAfter {
+		return false
+	}
+	return o.settledSent.Sub(u.moved) >= resendAfter || now.Sub(u.moved) >= patience && now.Sub(o.settledAt) >= patience
 }
 
 // waits tells whether deltas wait for their verdict.

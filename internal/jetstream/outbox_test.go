@@ -132,6 +132,41 @@ func TestOutboxRepeatsPerConsumer(t *testing.T) {
 	}
 }
 
+// Deltas that wait for the leader's turn are not repeated while it goes through those
+// before them; they are when it is past them.
+func TestOutboxWaitsItsTurn(t *testing.T) {
+	o, s := testOutbox(t)
+	of := func(id uint64) { o.send(&runner.Delta{Consumer: id, Epoch: 1, Ticket: 1, Ops: []byte{0}}) }
+	sent := func(id uint64, ago time.Duration) {
+		of(id)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.unsent = nil
+		o.waiting[id].moved = s.node.cfg.Clock.Now().Add(-ago)
+	}
+	settled := func(id uint64) {
+		o.settled(machine.DeltaResult{ID: id, Epoch: 1, Ticket: 1, Verdict: consumer.Applied})
+	}
+	repeats := func() int {
+		o.resendLate(s.node.cfg.Clock.Now())
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		defer func() { o.unsent = nil }()
+		return len(o.unsent)
+	}
+	sent(7, 11*time.Second)
+	sent(8, 10*time.Second)
+	settled(7)
+	if n := repeats(); n != 0 {
+		t.Errorf("%d deltas are repeated before their turn", n)
+	}
+	sent(9, 8*time.Second)
+	settled(9)
+	if n := repeats(); n != 1 {
+		t.Errorf("%d deltas are repeated when one that was sent later has its verdict", n)
+	}
+}
+
 // What a client acknowledged does not come again, though the node that delivered it
 // died before anybody else knew of that.
 func TestAckOfDeliveryThatDiedWithItsNode(t *testing.T) {

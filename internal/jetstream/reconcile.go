@@ -92,7 +92,7 @@ func (s *Stream) reconcile() (done bool, err error) {
 	if err := s.openForBusiness(a); err != nil {
 		return false, err
 	}
-	if err := s.appointRunners(); err != nil {
+	if err := s.appointRunners(ctx); err != nil {
 		return false, err
 	}
 	return s.moveMembers(ctx, a)
@@ -164,9 +164,13 @@ func sameReplicas(a, b []base.Replica) bool {
 	return len(a) == len(b) && !slices.ContainsFunc(a, func(r base.Replica) bool { return !slices.Contains(b, r) })
 }
 
-// appointRunners gives consumers whose runner is gone a new one.
-func (s *Stream) appointRunners() error {
-	online := s.onlineVoters()
+// appointRunners gives consumers whose runner is gone, or about to go, a new one.
+func (s *Stream) appointRunners(ctx context.Context) error {
+	staying, leaving := s.fitVoters()
+	online := staying
+	if len(staying) == 0 {
+		online, leaving = leaving, nil
+	}
 	if len(online) == 0 {
 		return nil
 	}
@@ -181,22 +185,39 @@ func (s *Stream) appointRunners() error {
 			}
 		}
 	})
-	var list machine.Runners
+	var gone, going machine.Runners
 	s.View(func(*machine.Machine) {
 		for _, c := range orphans {
 			r := leastLoaded(online, load)
 			load[r]++
-			list = append(list, machine.Appointment{Consumer: c.ID, Epoch: c.Epoch, Runner: r})
+			a := machine.Appointment{Consumer: c.ID, Epoch: c.Epoch, Runner: r}
+			if slices.Contains(leaving, c.Runner) {
+				going = append(going, a)
+			} else {
+				gone = append(gone, a)
+			}
 		}
 	})
-	return s.appoint(list)
+	if err := s.appoint(gone); err != nil {
+		return err
+	}
+	return s.relieveInParts(ctx, going)
 }
 
 // onlineVoters are the voters that can run consumers: on this node and on those
 // that it is linked to, but failed ones. Those about to go, as their node is or as
 // they are not wanted any more, count when there is no other.
 func (s *Stream) onlineVoters() []base.ReplicaID {
-	var staying, leaving []base.ReplicaID
+	staying, leaving := s.fitVoters()
+	if len(staying) == 0 {
+		return leaving
+	}
+	return staying
+}
+
+// fitVoters are the voters that can run consumers, and those of them that are about
+// to go.
+func (s *Stream) fitVoters() (staying, leaving []base.ReplicaID) {
 	wanted := s.Assignment().Replicas
 	for _, r := range s.members.Load().voters {
 		if r.ID != s.replica && !s.node.linked(r.Node) {
@@ -209,10 +230,7 @@ func (s *Stream) onlineVoters() []base.ReplicaID {
 			staying = append(staying, r.ID)
 		}
 	}
-	if len(staying) == 0 {
-		return leaving
-	}
-	return staying
+	return staying, leaving
 }
 
 func leastLoaded(online []base.ReplicaID, load map[base.ReplicaID]int) base.ReplicaID {

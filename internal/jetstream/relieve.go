@@ -136,6 +136,22 @@ func awaitRetired(ctx context.Context, list []*runner.Runner) {
 	}
 }
 
+// relievePart is how many consumers change their runner at a time when a replica
+// goes: for that long nobody serves them.
+const relievePart = 256
+
+// relieveInParts has others run consumers whose runners are about to go, on the
+// group's leader. Each goes on until its turn has come.
+func (s *Stream) relieveInParts(ctx context.Context, list machine.Runners) error {
+	for part := range slices.Chunk(list, relievePart) {
+		s.retire(part)
+		if _, err := s.Propose(ctx, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // retireAll has every runner here that another node can replace stop delivering.
 func (n *Node) retireAll(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, retireTime)

@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -191,14 +192,15 @@ func (n *Node) HandOver(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	n.retireAll(ctx)
 	n.leave()
 	n.reconcileLed()
 	n.awaitRelief(ctx)
+	n.retireAll(ctx)
 	return n.host.TransferAll(ctx, n.leavesToo)
 }
 
-// reliefTime is how long a node that goes waits for others to run its consumers.
+// reliefTime is how long a node that goes waits for others to run its consumers while
+// none of them does.
 const (
 	reliefTime = time.Second
 	reliefPoll = 5 * time.Millisecond
@@ -206,8 +208,18 @@ const (
 
 // awaitRelief waits until no consumer runs here that could run elsewhere.
 func (n *Node) awaitRelief(ctx context.Context) {
+	most := math.MaxInt
 	for waited := time.Duration(0); waited < reliefTime && ctx.Err() == nil; waited += reliefPoll {
-		if !slices.ContainsFunc(n.allStreams(), (*Stream).couldBeRelieved) || !n.pause(reliefPoll) {
+		left := 0
+		for _, s := range n.allStreams() {
+			if s.couldBeRelieved() {
+				left += s.numRunners()
+			}
+		}
+		if left < most {
+			most, waited = left, 0
+		}
+		if left == 0 || !n.pause(reliefPoll) {
 			return
 		}
 	}
