@@ -381,6 +381,70 @@ func TestCopiesAcrossAccounts(t *testing.T) {
 	}
 }
 
+// TestSystemRequestsAndEventsThroughImports has an account ask servers and hear of
+// its own clients, as far as the system account lets it.
+func TestSystemRequestsAndEventsThroughImports(t *testing.T) {
+	c := startClusterWith(t, 2, `accounts {
+		"$SYS" {
+			users: [ { user: sys, password: sys } ]
+			exports: [
+				{ service: "$SYS.REQ.SERVER.PING.*", response: stream }
+				{ service: "$SYS.REQ.ACCOUNT.*.CONNZ", account_token_position: 4 }
+				{ stream: "$SYS.ACCOUNT.*.>", account_token_position: 3 }
+			]
+		}
+		M {
+			users: [ { user: m, password: m } ]
+			imports: [
+				{ service: { account: "$SYS", subject: "$SYS.REQ.SERVER.PING.*" }, to: "ping.*" }
+				{ service: { account: "$SYS", subject: "$SYS.REQ.ACCOUNT.M.CONNZ" }, to: connz }
+				{ stream: { account: "$SYS", subject: "$SYS.ACCOUNT.M.>" }, to: "events.>" }
+			]
+		}
+		O { users: [ { user: o, password: o } ] }
+	}`)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	nc := c.connectAs(0, "m")
+	answers, err := nc.SubscribeSync("inbox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.PublishRequest("ping.IDZ", "inbox", nil); err != nil {
+		t.Fatal(err)
+	}
+	servers := map[string]bool{}
+	for len(servers) < 2 {
+		m, err := answers.NextMsgWithContext(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var id struct{ Name string }
+		if err := json.Unmarshal(m.Data, &id); err != nil {
+			t.Fatal(err)
+		}
+		servers[id.Name] = true
+	}
+	askService(ctx, t, nc, "connz")
+	events, err := nc.SubscribeSync("events.CONNECT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	c.connectAs(0, "o")
+	c.connectAs(0, "m", nats.Name("second"))
+	m, err := events.NextMsgWithContext(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var event struct{ Client struct{ Name, Acc string } }
+	if err := json.Unmarshal(m.Data, &event); err != nil || event.Client.Name != "second" || event.Client.Acc != "M" {
+		t.Fatalf("%+v, %v of %s", event, err, m.Data)
+	}
+}
+
 // TestAccountzOfImports shows what an account offers and uses.
 func TestAccountzOfImports(t *testing.T) {
 	cfg, err := conf.Parse(`listen: "127.0.0.1:-1"
