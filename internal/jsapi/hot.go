@@ -107,12 +107,14 @@ func (s *Service) locate(r *jetstream.Request, h hotRequest) bool {
 // held.
 func (s *Service) advance(r *jetstream.Request, h hotRequest) {
 	now := s.cfg.Clock.Now()
-	for ; r != nil; r = s.lines.next(r, h) {
-		h, _ = parseHot(r.Subject) // those behind may be of the other kind
+	for r != nil {
 		if s.timeLeft(r, now) <= 0 {
 			s.noResponders(r)
 		} else if !s.tryHot(r, h, true) && s.held.add(r) {
 			return
+		}
+		if r = s.lines.next(r, h); r != nil {
+			h, _ = parseHot(r.Subject) // those behind may be of the other kind
 		}
 	}
 }
@@ -120,6 +122,7 @@ func (s *Service) advance(r *jetstream.Request, h hotRequest) {
 // behind goes on with the pulls behind one that is no longer held.
 func (s *Service) behind(r *jetstream.Request, h hotRequest) {
 	if next := s.lines.next(r, h); next != nil {
+		h, _ = parseHot(next.Subject)
 		s.advance(next, h)
 	}
 }

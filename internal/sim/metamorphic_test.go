@@ -182,9 +182,7 @@ func results(t *testing.T, list []operation, v *variant) (seen []string) {
 			seen = p.playAll(list)
 		}
 		w.stopAll()
-		for _, f := range w.failures() {
-			seen = append(seen, f)
-		}
+		seen = append(seen, w.failures()...)
 	})
 	return seen
 }
