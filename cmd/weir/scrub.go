@@ -13,6 +13,7 @@ import (
 	"weir/internal/base"
 	"weir/internal/conf"
 	"weir/internal/msgstore"
+	"weir/internal/overlay"
 	"weir/internal/raftlog"
 )
 
@@ -45,13 +46,15 @@ func (env *environment) scrub(args []string) error {
 	return env.scrubDir(dir)
 }
 
+// scrubDir changes nothing: what opening a log and a store tidies up stays in memory.
 func (env *environment) scrubDir(dir string) error {
+	fs := overlay.New(vfs.Default)
 	damages := 0
 	found := func(err error) {
 		damages++
 		fmt.Fprintf(env.stdout, "damaged: %v\n", err)
 	}
-	log, err := raftlog.Open(raftlog.Options{FS: vfs.Default, Dir: filepath.Join(dir, "raft"), Logger: base.NopLogger{}})
+	log, err := raftlog.Open(raftlog.Options{FS: fs, Dir: filepath.Join(dir, "raft"), Logger: base.NopLogger{}})
 	if base.IsCorrupt(err) {
 		found(err)
 	} else if err != nil {
@@ -59,7 +62,7 @@ func (env *environment) scrubDir(dir string) error {
 	} else if err := log.Close(); err != nil {
 		return fmt.Errorf("close raft log: %w", err)
 	}
-	db, err := msgstore.Open(msgstore.Options{FS: vfs.Default, Dir: filepath.Join(dir, "streams")})
+	db, err := msgstore.Open(msgstore.Options{FS: fs, Dir: filepath.Join(dir, "streams"), NoCompactions: true})
 	if err != nil {
 		return fmt.Errorf("open message store: %w", err)
 	}

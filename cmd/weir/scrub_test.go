@@ -2,8 +2,12 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +16,24 @@ import (
 	"weir/internal/msg"
 	"weir/internal/msgstore"
 )
+
+// contents reads all files below a directory.
+func contents(t *testing.T, dir string) map[string]string {
+	files := map[string]string{}
+	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			files[name] = "directory"
+			return err
+		}
+		b, err := os.ReadFile(name)
+		files[name] = string(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
 
 func TestScrub(t *testing.T) {
 	dir := t.TempDir()
@@ -38,10 +60,19 @@ func TestScrub(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// What a crash left, and a server would remove when it starts.
+	orphan := filepath.Join(streams, "segments", "77", "00000001.seg")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(orphan), 0o755), os.WriteFile(orphan, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	before := contents(t, dir)
 	if env.run([]string{"scrub", "--data", dir}) != 0 || !strings.Contains(out.String(), "1 messages in 1 replicas") {
 		t.Fatalf("a whole store: %s%s", &out, &errs)
 	}
-	files, err := filepath.Glob(filepath.Join(streams, "segments", "*", "*.seg"))
+	if after := contents(t, dir); !maps.Equal(before, after) {
+		t.Errorf("scrub changed %v to %v", slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after)))
+	}
+	files, err := filepath.Glob(filepath.Join(streams, "segments", "1", "*.seg"))
 	if err != nil || len(files) != 1 {
 		t.Fatal(files, err)
 	}

@@ -19,6 +19,7 @@ var imports = map[string][]string{
 	"internal/backup":   {"subject", "api", "msg"},
 	"internal/logging":  {"base"},
 	"internal/procfile": {"base"},
+	"internal/overlay":  {},
 	"internal/conf":     {"base", "subject"},
 	"internal/account":  {"base", "subject", "conf"},
 	"internal/router":   {"base", "subject", "wire", "account"},
@@ -40,7 +41,7 @@ var imports = map[string][]string{
 	"internal/server":  {anything},
 	"internal/sim":     {anything},
 	"internal/lint":    {},
-	"cmd/weir":         {"base", "conf", "logging", "msgstore", "procfile", "raftlog", "server"},
+	"cmd/weir":         {"base", "conf", "logging", "msgstore", "overlay", "procfile", "raftlog", "server"},
 	"":                 {"base", "conf", "logging", "server"},
 }
 

@@ -25,6 +25,8 @@ type Options struct {
 	SegmentSize  int64 // bytes after which a segment is sealed; 8 MiB
 	MaxOpenFiles int   // segment files kept open; 256
 	TableBytes   int64 // offset tables of sealed segments kept in memory; 64 MiB
+	// NoCompactions: the index is left in the shape that it has, by who only reads.
+	NoCompactions bool
 	// BeforeSync, if set, makes durable what the commits rest on, before any of
 	// them becomes durable.
 	BeforeSync func() error

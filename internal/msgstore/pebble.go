@@ -66,6 +66,7 @@ func openPebble(o *Options, fs vfs.FS, dir string, fail func(error)) (*pebble.DB
 		FormatMajorVersion:          pebble.FormatNewest,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		BytesPerSync:                1 << 20,
+		DisableAutomaticCompactions: o.NoCompactions,
 	}
 	opts.EventListener = &pebble.EventListener{
 		// Pebble would try the same again, at once and for ever.
