@@ -99,7 +99,7 @@ func ignoreMissing(err error) error {
 // must not change by more than a hundredth.
 const (
 	diskSettles = 3 * time.Minute
-	diskQuiet   = 20 * time.Second
+	diskQuiet   = 45 * time.Second
 )
 
 // settled waits until the disk usage does not change, and notes it beside the

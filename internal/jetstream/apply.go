@@ -67,6 +67,9 @@ func (s *Stream) gather(e *machine.Effects, known bool) {
 		s.requests.goesOn(request)
 	}
 	a.deltas = append(a.deltas, e.Deltas...)
+	if !s.memory {
+		s.node.unsaved.Add(int64(len(e.Stored) + len(e.Deltas)))
+	}
 	for _, c := range e.Consumers {
 		a.changes = append(a.changes, consumerChange{c, known})
 	}

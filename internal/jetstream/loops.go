@@ -155,17 +155,32 @@ func (n *Node) tendOutboxes(now time.Time) {
 func (n *Node) checkpointLoop() {
 	tick := n.cfg.Clock.NewTicker(checkPressureEvery)
 	defer tick.Stop()
+	trimmed := n.cfg.Clock.Now()
 	for {
 		select {
 		case <-n.ctx.Done():
 			return
 		case now := <-tick.C():
-			if now.Sub(n.lastSaved) >= n.cfg.CheckpointInterval || len(n.fileLog.Pressure()) > 0 || len(n.memLog.Pressure()) > 0 {
+			if now.Sub(trimmed) >= trimEvery {
+				trimmed = now
+				n.fileLog.Trim()
+				n.memLog.Trim()
+			}
+			if now.Sub(n.lastSaved) >= n.cfg.CheckpointInterval || n.unsaved.Load() >= maxUnsaved ||
+				len(n.fileLog.Pressure()) > 0 || len(n.memLog.Pressure()) > 0 {
 				n.checkpoint()
 			}
 		}
 	}
 }
+
+// trimEvery is for how long the log fills no file until it gives back those that wait
+// to be used again.
+const trimEvery = 10 * time.Second
+
+// maxUnsaved is how many messages and deltas may be applied between two checkpoints,
+// about: to apply them again after a crash takes seconds.
+const maxUnsaved = 400_000
 
 // checkPressureEvery is how often the log is asked whether it needs room.
 const checkPressureEvery = time.Second
@@ -175,11 +190,8 @@ const checkPressureEvery = time.Second
 func (n *Node) checkpoint() {
 	n.checkpointMu.Lock()
 	defer n.checkpointMu.Unlock()
-	if now := n.cfg.Clock.Now(); now.Sub(n.lastSaved) >= n.cfg.CheckpointInterval {
-		n.fileLog.Trim()
-		n.memLog.Trim()
-	}
 	n.lastSaved = n.cfg.Clock.Now()
+	n.unsaved.Store(0)
 	pressed := make(map[base.GroupID]bool)
 	for _, id := range append(n.fileLog.Pressure(), n.memLog.Pressure()...) {
 		pressed[id] = true

@@ -118,6 +118,7 @@ type Node struct {
 
 	checkpointMu sync.Mutex
 	lastSaved    time.Time
+	unsaved      atomic.Int64 // messages and deltas applied to file storage since, about
 }
 
 type streamKey struct{ account, name string }

@@ -86,7 +86,8 @@ func openPebble(o *Options, fs vfs.FS, dir string, fail func(error)) (*pebble.DB
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		opts.Levels[i].FilterType = pebble.TableFilter
-		opts.Levels[i].BlockSize = 16 << 10
+		opts.Levels[i].BlockSize = 4 << 10 // most reads are of single keys, and not in the cache
+		opts.Levels[i].IndexBlockSize = 64 << 10
 		opts.Levels[i].Compression = func() *block.CompressionProfile { return block.FastestCompression }
 	}
 	db, err := pebble.Open(dir, opts)
