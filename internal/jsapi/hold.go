@@ -9,14 +9,15 @@ import (
 )
 
 // Requests that nobody is known to answer are tried again every holdPause, until
-// holdLimit after they arrived at this node. Very many wait a little longer, by
-// holdEach for each, so that trying them is not all that the node does: that are the
-// pulls from all the consumers whose node has just died.
+// holdLimit after they arrived at this node. Very many wait longer, holdShare times what
+// trying them took, so that this is not all that the node does: that are the pulls from
+// all the consumers whose node has just died, the more so while the machine is busy.
 const (
-	holdPause = 20 * time.Millisecond
-	holdEach  = 3 * time.Microsecond
-	holdLimit = 4 * time.Second
-	maxHeld   = 128 << 10
+	holdPause    = 20 * time.Millisecond
+	maxHoldPause = 300 * time.Millisecond
+	holdShare    = 3
+	holdLimit    = 4 * time.Second
+	maxHeld      = 128 << 10
 )
 
 // holder keeps requests that wait for a leader or runner to be known.
@@ -25,8 +26,8 @@ type holder struct {
 
 	mu      sync.Mutex
 	list    []*jetstream.Request
-	timer   base.Timer    // set while list is not empty
-	after   time.Duration // holdEach for all that were tried last
+	timer   base.Timer // set while list is not empty, but for when they are tried
+	trying  bool
 	stopped bool
 }
 
@@ -36,8 +37,8 @@ func (h *holder) add(r *jetstream.Request) bool {
 	full := len(h.list) >= maxHeld
 	if !full && !h.stopped {
 		h.list = append(h.list, r)
-		if h.timer == nil {
-			h.timer = h.svc.cfg.Clock.AfterFunc(holdPause+h.after, h.retry)
+		if h.timer == nil && !h.trying {
+			h.timer = h.svc.cfg.Clock.AfterFunc(holdPause, h.retry)
 		}
 	}
 	h.mu.Unlock()
@@ -51,13 +52,14 @@ func (h *holder) add(r *jetstream.Request) bool {
 func (h *holder) retry() {
 	h.mu.Lock()
 	list := h.list
-	h.list, h.timer, h.after = nil, nil, time.Duration(len(h.list))*holdEach
+	h.list, h.timer, h.trying = nil, nil, true
 	stopped := h.stopped
 	h.mu.Unlock()
 	if stopped {
 		return
 	}
 	now := h.svc.cfg.Clock.Now()
+	defer h.tried(now)
 	for _, r := range list {
 		switch {
 		case h.svc.timeLeft(r, now) <= 0:
@@ -66,6 +68,17 @@ func (h *holder) retry() {
 		default:
 			h.svc.dispatch(r, true)
 		}
+	}
+}
+
+// tried has those tried again in a while that could not be helped since begun.
+func (h *holder) tried(begun time.Time) {
+	took := h.svc.cfg.Clock.Now().Sub(begun)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.trying = false
+	if len(h.list) > 0 && !h.stopped {
+		h.timer = h.svc.cfg.Clock.AfterFunc(min(max(holdPause, holdShare*took), maxHoldPause), h.retry)
 	}
 }
 
