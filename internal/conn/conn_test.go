@@ -52,7 +52,7 @@ func startServerWithLog(t testing.TB, accounts *conf.Config, log base.Logger, ch
 
 func (h *harness) connect(t testing.TB, options ...nats.Option) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(h.url, options...)
+	nc, err := nats.Connect(h.url, append(options, nats.Timeout(patience))...)
 	if err != nil {
 		t.Fatal(err)
 	}

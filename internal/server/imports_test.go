@@ -45,7 +45,7 @@ const importAccounts = `accounts {
 func (c *testCluster) connectAs(i int, user string, opts ...nats.Option) *nats.Conn {
 	c.t.Helper()
 	opts = append(opts, nats.UserInfo(user, user), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
-	nc, err := nats.Connect(c.servers[i].ClientURL(), opts...)
+	nc, err := nats.Connect(c.servers[i].ClientURL(), append(opts, nats.Timeout(patience))...)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func askService(ctx context.Context, t *testing.T, nc *nats.Conn, subject string
 // services of another one on every node.
 func TestServicesAcrossNodesAndAccounts(t *testing.T) {
 	c := startClusterWith(t, 3, importAccounts)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), testTime)
 	defer cancel()
 	var asked atomic.Int64
 	respond := func(i int, subject, queue string, f nats.MsgHandler) {
@@ -84,7 +84,7 @@ func TestServicesAcrossNodesAndAccounts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := c.connectAs(0, "b").Request("a.svc.1", nil, 30*time.Second); !errors.Is(err, nats.ErrNoResponders) {
+	if _, err := c.connectAs(0, "b").Request("a.svc.1", nil, patience); !errors.Is(err, nats.ErrNoResponders) {
 		t.Fatalf("without a service: %v", err)
 	}
 	for i := range 3 {
@@ -113,7 +113,7 @@ func TestServicesAcrossNodesAndAccounts(t *testing.T) {
 // TestManyAnswersAcrossNodes: the answers of a service end with an empty one.
 func TestManyAnswersAcrossNodes(t *testing.T) {
 	c := startClusterWith(t, 2, importAccounts)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), testTime)
 	defer cancel()
 	service := c.connectAs(1, "a")
 	if _, err := service.Subscribe("many", func(m *nats.Msg) {
@@ -159,7 +159,7 @@ func TestManyAnswersAcrossNodes(t *testing.T) {
 // gets each message once, on whichever node they are.
 func TestStreamsAcrossNodesAndAccounts(t *testing.T) {
 	c := startClusterWith(t, 3, importAccounts)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), testTime)
 	defer cancel()
 	var subs []*nats.Subscription
 	for i := range 3 {
@@ -237,9 +237,9 @@ func (c *testCluster) untilHeard(ctx context.Context, nc *nats.Conn, subs []*nat
 // another one from every node, while nodes go and come back.
 func TestJetStreamAcrossAccounts(t *testing.T) {
 	c := startClusterWith(t, 3, importAccounts)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), testTime)
 	defer cancel()
-	owner, err := jetstream.New(c.connectAs(0, "a"))
+	owner, err := jetstream.New(c.connectAs(0, "a"), jetstream.WithDefaultTimeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,9 +277,9 @@ func TestJetStreamAcrossAccounts(t *testing.T) {
 // TestKeyValueAcrossAccounts puts, gets and watches from every node.
 func TestKeyValueAcrossAccounts(t *testing.T) {
 	c := startClusterWith(t, 3, importAccounts)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), testTime)
 	defer cancel()
-	owner, err := jetstream.New(c.connectAs(0, "a"))
+	owner, err := jetstream.New(c.connectAs(0, "a"), jetstream.WithDefaultTimeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,9 +324,9 @@ func TestKeyValueAcrossAccounts(t *testing.T) {
 // which imports no flow control: more data than flow control would let through.
 func TestCopiesAcrossAccounts(t *testing.T) {
 	c := startClusterWith(t, 3, importAccounts)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), testTime)
 	defer cancel()
-	owner, err := jetstream.New(c.connectAs(0, "a"))
+	owner, err := jetstream.New(c.connectAs(0, "a"), jetstream.WithDefaultTimeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,7 +345,7 @@ func TestCopiesAcrossAccounts(t *testing.T) {
 	case <-ctx.Done():
 		t.Fatal("publishing takes too long")
 	}
-	js, err := jetstream.New(c.connectAs(1, "b"))
+	js, err := jetstream.New(c.connectAs(1, "b"), jetstream.WithDefaultTimeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -403,7 +403,7 @@ func TestSystemRequestsAndEventsThroughImports(t *testing.T) {
 		}
 		O { users: [ { user: o, password: o } ] }
 	}`)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), testTime)
 	defer cancel()
 	nc := c.connectAs(0, "m")
 	answers, err := nc.SubscribeSync("inbox")

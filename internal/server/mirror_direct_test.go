@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -34,7 +33,7 @@ func (r *rows) readDirect(nc *nats.Conn, stream, subj, body string) (answers []*
 		r.t.Fatal(err)
 	}
 	for {
-		m, err := sub.NextMsg(30 * time.Second)
+		m, err := sub.NextMsg(patience)
 		if err != nil {
 			r.t.Fatalf("direct get %s%s %s: %v", stream, subj, body, err)
 		}
@@ -123,7 +122,7 @@ func TestMirrorAnswersForLostOrigin(t *testing.T) {
 		return seen["O"] && seen["M"]
 	})
 	r.stop(0)
-	js, err := jetstream.New(far)
+	js, err := jetstream.New(far, jetstream.WithDefaultTimeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}

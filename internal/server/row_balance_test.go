@@ -88,7 +88,7 @@ func TestConsumerOfStoppedServer(t *testing.T) {
 	info := r.consumer("STOP", "c", durable("c", `"ack_wait":30000000000`))
 	stops := r.server(info.Cluster.Leader)
 	at := (stops + 1) % 3
-	js, err := jetstream.New(r.as(t, "app", at))
+	js, err := jetstream.New(r.as(t, "app", at), jetstream.WithDefaultTimeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -380,7 +380,7 @@ func TestRow44_InterruptedRestore(t *testing.T) {
 	other := (receiver + 1) % 3
 	r.sys, r.app = r.as(t, "sys", other), r.as(t, "app", other)
 	var err error
-	if r.js, err = jetstream.New(r.app); err != nil {
+	if r.js, err = jetstream.New(r.app, jetstream.WithDefaultTimeout(patience)); err != nil {
 		t.Fatal(err)
 	}
 	if a := r.restore(r.app, b); a.Error != nil { // at once

@@ -164,7 +164,7 @@ func (r *rows) connectAll(t *testing.T) {
 	t.Cleanup(cancel)
 	r.sys, r.app = r.as(t, "sys", 0), r.as(t, "app", 0)
 	var err error
-	if r.js, err = jetstream.New(r.app); err != nil {
+	if r.js, err = jetstream.New(r.app, jetstream.WithDefaultTimeout(patience)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -172,7 +172,7 @@ func (r *rows) connectAll(t *testing.T) {
 // as connects a user to a server, and to no other.
 func (r *rows) as(t *testing.T, user string, server int) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(r.servers[server].ClientURL(), nats.UserInfo(user, "pw"), nats.DontRandomize(),
+	nc, err := nats.Connect(r.servers[server].ClientURL(), nats.UserInfo(user, "pw"), nats.Timeout(patience), nats.DontRandomize(),
 		nats.IgnoreDiscoveredServers(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)

@@ -54,7 +54,7 @@ func monitored(t *testing.T) *Server {
 
 func connect(t *testing.T, s *Server, user string) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(s.ClientURL(), nats.UserInfo(user, "pw"), nats.Name(user))
+	nc, err := nats.Connect(s.ClientURL(), nats.UserInfo(user, "pw"), nats.Name(user), nats.Timeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
