@@ -40,6 +40,9 @@ func (r *Runner) deliver(now time.Time) (more bool) {
 			return false
 		}
 		w, ok := r.receiver(now)
+		if r.pinUnderWay() {
+			return false // its commit brings another turn about
+		}
 		if !ok {
 			r.endNoWait()
 			return false

@@ -15,6 +15,9 @@ type pinState struct {
 	id    string // empty: nobody is pinned
 	since time.Time
 	seen  time.Time // last sign of life of the pinned client
+	// ticket of the delta that says so. Nothing is delivered before its commit: a
+	// client that was told that it is pinned is pinned for the next runner, too.
+	ticket uint64
 }
 
 // defaultPinTTL is how long a pinned client may be silent if the configuration
@@ -112,11 +115,15 @@ func (r *Runner) holdsPin(w *request, now time.Time) bool {
 		}
 		r.setPin(pinState{id: r.env.NewPin(), since: now, seen: now})
 		w.id = r.pin.id
-		r.env.Advise(r.id, Event{Kind: EventPinned, Group: r.group(), PinID: r.pin.id})
+		e := Event{Kind: EventPinned, Group: r.group(), PinID: r.pin.id}
+		r.afterCommit(func(r *Runner) { r.env.Advise(r.id, e) })
 	}
 	w.pinned = w.id == r.pin.id
-	return w.pinned
+	return w.pinned && !r.pinUnderWay()
 }
+
+// pinUnderWay tells that who is pinned is not committed yet.
+func (r *Runner) pinUnderWay() bool { return r.pin.ticket > r.committed }
 
 // unpin takes the pin away. The waiting requests of its holder end when they
 // would be served.
@@ -136,6 +143,9 @@ func (r *Runner) setPin(p pinState) {
 		since = p.since.UnixNano()
 	}
 	r.record(func(o *consumer.Ops) { o.Pin(since, r.group(), p.id) })
+	if r.pin.ticket = r.sentTicket; !r.rec.empty() {
+		r.pin.ticket++
+	}
 }
 
 // inheritPin goes on with the pin of the runner before on this node, who may not have

@@ -117,6 +117,28 @@ func TestPinOutlivesRunner(t *testing.T) {
 	})
 }
 
+// TestPinIsCommittedFirst: nobody is told that it is pinned before that is committed, as
+// the next runner would not know.
+func TestPinIsCommittedFirst(t *testing.T) {
+	bubble(t, prioritized(api.PriorityPinned), func(w *world) {
+		w.publish("s", "1", "2")
+		w.set(func() { w.stalled = true })
+		w.pull("a", `{"batch":1,"group":"A"}`)
+		w.pull("n", `{"batch":1,"group":"A","no_wait":true,"expires":-1}`)
+		w.want("0 n  NATS/1.0 408 Requests Pending|")
+		if got := w.events(); len(got) > 0 {
+			t.Errorf("advisories %v", got)
+		}
+		w.set(func() { w.stalled = false })
+		w.takeOver()
+		w.pull("b", `{"batch":1,"group":"A","no_wait":true}`)
+		w.want("0 b s 1.1.1.T.1 NATS/1.0|Nats-Pin-Id: pin2||1")
+		if got := fmt.Sprint(w.events()); got != "[{5 0 0 0 0  A pin2}]" {
+			t.Errorf("advisories %s", got)
+		}
+	})
+}
+
 // TestPinIsHandedOver has a pin that is not committed yet survive a new epoch on the
 // same node.
 func TestPinIsHandedOver(t *testing.T) {
@@ -124,11 +146,10 @@ func TestPinIsHandedOver(t *testing.T) {
 		w.publish("s", "1", "2", "3")
 		w.set(func() { w.stalled = true })
 		w.pull("a", `{"batch":2,"group":"A"}`)
-		w.want("0 a s 1.1.1.T.2 NATS/1.0|Nats-Pin-Id: pin1||1", "0 a s 1.2.2.T.1 NATS/1.0|Nats-Pin-Id: pin1||2")
+		w.want()
 		w.set(func() { w.stalled = false })
 		w.handOver()
-		w.pull("a", `{"batch":1,"group":"A","id":"pin1"}`)
-		w.want("0 a s 1.1.1.T.2 NATS/1.0|Nats-Pin-Id: pin1||1")
+		w.want("0 a s 1.1.1.T.2 NATS/1.0|Nats-Pin-Id: pin1||1", "0 a s 1.2.2.T.1 NATS/1.0|Nats-Pin-Id: pin1||2")
 		if p := w.pin(); p == nil || p.ID != "pin1" {
 			t.Errorf("pinned %+v", p)
 		}
