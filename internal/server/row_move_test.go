@@ -26,6 +26,7 @@ func TestRow41_ScaleAndMove(t *testing.T) {
 	}
 	sub("TestRow41_Scale", row41Scale)
 	sub("TestRow41_Move", row41Move)
+	sub("TestRow41_Change", row41Change)
 	sub("TestRow41_Refused", row41Refused)
 	sub("TestRow26_PeerRemove", row26)
 	sub("TestRow22_MoveByTags", row22Move)
@@ -205,6 +206,37 @@ func row41Move(r *rows, t *testing.T) {
 	r.settled("MV", 2)
 	l.stop()
 	r.sameOnAll("MV")
+}
+
+// row41Change changes a configuration, its retention at last, while the leaders of the stream and of its
+// consumer step down.
+func row41Change(r *rows, t *testing.T) {
+	r.stream("CH", 3)
+	r.consumer("CH", "c", durable("c", `"ack_wait":2000000000`))
+	l := r.load("CH", "c")
+	for i, change := range []func(*api.StreamConfig){
+		func(c *api.StreamConfig) { c.Subjects = append(c.Subjects, "CH2.>") },
+		func(c *api.StreamConfig) { c.MaxMsgs, c.MaxAge = 1_000_000, time.Hour },
+		func(c *api.StreamConfig) { c.Compression, c.Duplicates = api.S2Compression, time.Minute },
+		func(c *api.StreamConfig) { c.Retention = api.InterestRetention },
+	} {
+		before := r.consumerInfo("CH", "c").AckFloor.Stream
+		if a := r.update("CH", change); a.Error != nil {
+			t.Fatalf("change %d: %s", i, a.raw)
+		}
+		r.must(r.app, "STREAM.LEADER.STEPDOWN.CH", nil)
+		r.must(r.app, "CONSUMER.LEADER.STEPDOWN.CH.c", nil)
+		r.until("the consumer goes on", func() bool { return r.consumerInfo("CH", "c").AckFloor.Stream > before+20 })
+	}
+	close(l.quit)
+	l.work.Wait()
+	if len(l.seen) < l.published || l.published == 0 {
+		t.Errorf("%d published, %d consumed", l.published, len(l.seen))
+	}
+	if state := r.info("CH").State; state.Msgs != 0 || int(state.LastSeq) < l.published {
+		t.Errorf("everything was acked: %+v of %d", state, l.published)
+	}
+	r.sameOnAll("CH")
 }
 
 func row41Refused(r *rows, t *testing.T) {
