@@ -70,7 +70,11 @@ func TestCrash(t *testing.T) {
 
 func testCrash(t *testing.T, seed uint64) {
 	mem := vfs.NewCrashableMem()
-	c := &crasher{mem: mem, every: 12, rng: rand.New(rand.NewPCG(seed, 7))}
+	every := 12
+	if testing.Short() {
+		every = 120 // see seeds
+	}
+	c := &crasher{mem: mem, every: every, rng: rand.New(rand.NewPCG(seed, 7))}
 	db := openTest(t, errorfs.Wrap(mem, c))
 	s, err := db.Store(1, 2)
 	if err != nil {
