@@ -29,7 +29,10 @@ func (w *world) operate(n *node) {
 // update changes how long a consumer waits for acks, and for how many.
 func (w *world) update(n *node, c *client) {
 	cfg := c.config
-	if cfg.AckPolicy == api.AckNone || len(cfg.BackOff) > 0 || c.brief || c.ask.done.IsZero() {
+	w.history.mu.Lock()
+	made := !c.ask.done.IsZero()
+	w.history.mu.Unlock()
+	if cfg.AckPolicy == api.AckNone || len(cfg.BackOff) > 0 || c.brief || !made {
 		return
 	}
 	cfg.AckWait = w.between(time.Second, 4*time.Second)
