@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"weir/internal/api"
@@ -157,13 +158,13 @@ func (g *operations) publish() operation {
 		}
 	}
 	return operation{text: fmt.Sprintf("publish %s %q %v %q", subj, pairs, delay, data), do: func(p *player) {
+		all := slices.Clone(pairs)
 		if delay > 0 {
-			pairs = append(pairs[:len(pairs):len(pairs)], "Nats-Schedule", "@at "+p.at().Add(delay).UTC().Format(time.RFC3339Nano),
-				"Nats-Schedule-Target", "s.due")
+			all = append(all, "Nats-Schedule", "@at "+p.at().Add(delay).UTC().Format(time.RFC3339Nano), "Nats-Schedule-Target", "s.due")
 		}
 		var header []byte
-		if len(pairs) > 0 {
-			header = wire.HeaderBlock(pairs...)
+		if len(all) > 0 {
+			header = wire.HeaderBlock(all...)
 		}
 		p.ask(subj, header, data)
 	}}
