@@ -90,6 +90,9 @@ func (s *Stream) checkInBatch(b *batchCheck, m *msg.Message) (*apierr.Error, err
 	if e := s.checkMessage(d, m); e != nil {
 		return e, nil
 	}
+	if e := s.checkIncrement(d); e != nil {
+		return e, nil
+	}
 	if e := s.checkPermitted(d); e != nil {
 		return e, nil
 	}

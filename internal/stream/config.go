@@ -296,7 +296,7 @@ func checkCounter(c *api.StreamConfig) *apierr.Error {
 			return invalid("counter stream can only use limits retention")
 		case c.Discard == api.DiscardNew:
 			return invalid("counter stream cannot use discard new")
-		case c.AllowMsgTTL && c.SubjectDeleteMarkerTTL == 0:
+		case c.AllowMsgTTL: // those that delete markers bring included
 			return invalid("counter stream cannot use message TTLs")
 		case c.AllowMsgSchedules:
 			return invalid("counter stream cannot use message schedules")

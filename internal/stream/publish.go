@@ -43,7 +43,8 @@ type Published struct {
 // shares memory with p. The error is the store's.
 //
 // The checks run in this order: sealed, size, counter and batch headers, expected stream, TTL where there is none, expected last
-// sequences, the subject's first, source header, schedule, duplicate, expected last id, rollup, bad TTL, limits with discard new.
+// sequences, the subject's first, source header, schedule, duplicate, expected last id, rollup, missing increment, bad TTL, limits with
+// discard new.
 func (s *Stream) Publish(now int64, p *Pub, stored *msg.Message) (Published, error) {
 	return s.publish(now, p, stored, alone)
 }
@@ -219,13 +220,18 @@ func (s *Stream) checkMessage(d *directives, m *msg.Message) *apierr.Error {
 	return nil
 }
 
-// checkPermitted checks for headers that the stream takes from nobody, and for the one without which it takes nothing.
+// checkPermitted checks for headers that the stream takes from nobody.
 func (s *Stream) checkPermitted(d *directives) *apierr.Error {
-	switch {
-	case s.cfg.AllowMsgCounter && d.incr == "":
-		return apierr.JSMessageIncrMissingErr
-	case d.streamSource != "":
+	if d.streamSource != "" {
 		return apierr.JSMessageSourceHdrNotAllowedErr
+	}
+	return nil
+}
+
+// checkIncrement checks for the header without which a counter takes nothing.
+func (s *Stream) checkIncrement(d *directives) *apierr.Error {
+	if s.cfg.AllowMsgCounter && d.incr == "" {
+		return apierr.JSMessageIncrMissingErr
 	}
 	return nil
 }
@@ -244,10 +250,10 @@ func (s *Stream) checkKind(d *directives, m *msg.Message) *apierr.Error {
 		return apierr.JSMessageIncrDisabledErr
 	case !s.cfg.AllowMsgCounter:
 		return nil
-	case d.ttl != "" && !s.cfg.AllowMsgTTL:
+	case d.ttl != "" && !s.cfg.AllowMsgTTL && validTTL(d.ttl):
 		return apierr.JSMessageTTLDisabledErr
 	case d.incr == "":
-		return nil // for checkPermitted
+		return nil // for checkIncrement
 	case len(m.Data) > 0 && !d.copied:
 		return apierr.JSMessageIncrPayloadErr
 	case d.expects() || d.rollup != "":
@@ -262,6 +268,9 @@ func (s *Stream) checkAfterDuplicate(d *directives, literal string) *apierr.Erro
 		return apierr.JSStreamWrongLastMsgIDErrF(s.lastMsgID)
 	}
 	if e := s.checkRollup(d); e != nil {
+		return e
+	}
+	if e := s.checkIncrement(d); e != nil {
 		return e
 	}
 	if d.ttl != "" && !validTTL(d.ttl) && !s.unwanted(literal) {
