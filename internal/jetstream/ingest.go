@@ -42,6 +42,7 @@ type ingest struct {
 
 	mu       sync.Mutex
 	active   bool
+	over     bool             // never active again
 	rules    api.StreamConfig // as applied
 	subs     []*router.Sub
 	open     *batch   // being filled; nil when empty
@@ -94,6 +95,9 @@ func (in *ingest) start() error {
 	cfg := in.s.appliedConfig()
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if in.over {
+		return nil
+	}
 	in.active, in.rules = true, cfg
 	return in.subscribeLocked(cfg.Subjects)
 }
@@ -132,6 +136,18 @@ func (in *ingest) subscribeLocked(subjects []string) error {
 func (in *ingest) stop() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	in.stopLocked()
+}
+
+// end is stop for good.
+func (in *ingest) end() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.over = true
+	in.stopLocked()
+}
+
+func (in *ingest) stopLocked() {
 	for _, sub := range in.subs {
 		in.s.node.cfg.Router.Unsubscribe(sub)
 	}

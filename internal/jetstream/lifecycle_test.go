@@ -98,6 +98,20 @@ func TestRemovedStreamHasNoTimer(t *testing.T) {
 	}
 }
 
+// Who was told that a stream is deleted finds nobody at its subjects.
+func TestDeletedStreamHasNoInterest(t *testing.T) {
+	h, s := aloneWith(t, streamConfig("S", api.FileStorage, 1))
+	s.runMu.Lock() // which the end of the replica waits for
+	defer s.runMu.Unlock()
+	if !h.rt.HasInterest(h.acc, "S.x") {
+		t.Fatal("no interest while there is a stream")
+	}
+	h.propose(&meta.StreamDelete{Account: h.acc.Name(), Name: "S"})
+	if err := s.ingest.start(); err != nil || h.rt.HasInterest(h.acc, "S.x") {
+		t.Errorf("interest after it was deleted, %v", err)
+	}
+}
+
 // A configuration that only a newer version knows closes the stream and deletes
 // nothing.
 func TestUnsupportedStreamIsKept(t *testing.T) {

@@ -20,6 +20,9 @@ func (n *Node) metaApplied(g *metaGroup, e meta.Effects) {
 		if c.Request != nil && c.After != nil && e.Index > g.replayed {
 			n.rememberOrigin(c)
 		}
+		if c.After == nil {
+			n.takeNoMore(c.Before.Group)
+		}
 	}
 	if len(e.Changed) > 0 {
 		n.assignmentsChanged(e.Groups()...)
@@ -28,6 +31,14 @@ func (n *Node) metaApplied(g *metaGroup, e meta.Effects) {
 		n.noteRemoval(e.Nodes)
 		n.tendMeta()
 		n.tellSelf()
+	}
+}
+
+// takeNoMore ends the subscriptions of a deleted stream before anybody is told that
+// it is deleted: who publishes after that is not to wait for an answer.
+func (n *Node) takeNoMore(id base.GroupID) {
+	if s := n.streamByGroup(id); s != nil {
+		s.ingest.end()
 	}
 }
 
