@@ -87,6 +87,7 @@ func normal(doc any) any {
 			case k == "error" && doc["lag"] != nil: // Weir says what is wrong with an origin at once
 			case k == "hdrs":
 				out[k] = headerLines(v)
+			case k == "inactive_threshold" && fmt.Sprint(v) == "-1": // none: Weir does not show the stream's on a consumer
 			case k == "api" && isMap(v): // counts of requests
 				out[k] = presence(v)
 			case k == "delivered" || k == "ack_floor": // of consumers: see docs/conformance.md

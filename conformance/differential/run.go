@@ -2,6 +2,7 @@ package differential
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,8 +26,16 @@ type finding struct {
 	differences []difference
 }
 
-// lagPause is between two tries of a read.
-const lagPause = 20 * time.Millisecond
+const (
+	// lagPause is between two tries of a read.
+	lagPause = 20 * time.Millisecond
+	// usageLag is how long the servers of the other cluster keep to themselves what
+	// their streams hold.
+	usageLag = 10 * time.Second
+)
+
+// errApart ends a run whose servers are no longer in the same state, on purpose.
+var errApart = errors.New("the servers went apart")
 
 // run does the steps and returns the first difference, nil if there is none.
 func (p *Pair) run(ctx context.Context, steps []*step) (*finding, error) {
@@ -38,6 +47,9 @@ func (p *Pair) run(ctx context.Context, steps []*step) (*finding, error) {
 			return nil, err
 		}
 		differences, err := p.do(s)
+		if errors.Is(err, errApart) {
+			return nil, nil
+		}
 		if err != nil {
 			return nil, fmt.Errorf("step %d, %s: %w", i, s, err)
 		}
@@ -50,6 +62,9 @@ func (p *Pair) run(ctx context.Context, steps []*step) (*finding, error) {
 
 func (p *Pair) do(s *step) ([]difference, error) {
 	deadline := time.Now().Add(p.Lag)
+	if p.Lag > 0 && s.subject == "$JS.API.INFO" {
+		deadline = time.Now().Add(usageLag)
+	}
 	for {
 		weir, err := ask(p.Weir, s)
 		if err != nil {
@@ -64,6 +79,9 @@ func (p *Pair) do(s *step) ([]difference, error) {
 		}
 		differences := compare("", weir.document(), nats.document())
 		if p.accepted(s, weir, nats) {
+			if apart(s, weir, nats) {
+				return nil, errApart
+			}
 			differences = nil
 		}
 		if len(differences) == 0 || !s.reads || time.Now().After(deadline) {
