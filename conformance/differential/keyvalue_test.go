@@ -145,11 +145,11 @@ func TestKeyValueLikeNatsServer(t *testing.T) {
 			x.must("create", err)
 			x.takes("$KV." + bucket + ".a")
 			x.writes(kv)
-			x.settled(bucket)
+			x.settled("KV_" + bucket)
 			x.reads(kv)
 			x.watches(kv)
 			x.deletes(kv)
-			x.settled(bucket)
+			x.settled("KV_" + bucket)
 			x.bucketState(bucket, kv)
 		}
 		x.buckets(replicas)
@@ -236,10 +236,10 @@ func (x *transcript) watches(kv jetstream.KeyValue) {
 		{"from a revision", []jetstream.WatchOpt{jetstream.ResumeFromRevision(5)}, 3},
 		{"history from a revision", []jetstream.WatchOpt{jetstream.IncludeHistory(), jetstream.ResumeFromRevision(5)}, 3},
 	} {
-		x.settled(kv.Bucket())
+		x.settled("KV_" + kv.Bucket())
 		w, err := kv.WatchAll(x.ctx, o.opts...)
 		x.watch(o.what, w, err, put(2), o.after)
-		x.settled(kv.Bucket())
+		x.settled("KV_" + kv.Bucket())
 		w, err = kv.WatchFiltered(x.ctx, []string{"a.*", "none"}, o.opts...)
 		x.watch(o.what+", two filters", w, err, put(2), o.after)
 	}
@@ -257,16 +257,16 @@ func (x *transcript) deletes(kv jetstream.KeyValue) {
 	x.did("get what was purged", err)
 	rev, err := kv.Create(x.ctx, "a.c", []byte("again"))
 	x.did(fmt.Sprint("create after a delete gives ", rev), err)
-	x.settled(kv.Bucket())
+	x.settled("KV_" + kv.Bucket())
 	list, err := kv.History(x.ctx, "a.b")
 	x.did("history of what was purged", err)
 	for _, e := range list {
 		x.say("  %s", entryText(e))
 	}
-	x.settled(kv.Bucket())
+	x.settled("KV_" + kv.Bucket())
 	x.did("purge of old markers", kv.PurgeDeletes(x.ctx, jetstream.DeleteMarkersOlderThan(time.Hour)))
 	x.did("purge of all markers", kv.PurgeDeletes(x.ctx, jetstream.DeleteMarkersOlderThan(-1)))
-	x.settled(kv.Bucket())
+	x.settled("KV_" + kv.Bucket())
 	w, err := kv.WatchAll(x.ctx, jetstream.IncludeHistory())
 	x.watch("what is left", w, err, func() {}, 0)
 }
@@ -333,12 +333,12 @@ func (x *transcript) takes(subject string) {
 	})
 }
 
-// settled waits until all replicas of a bucket have everything: nats-server's followers run consumers and answer direct
+// settled waits until all replicas of a stream have everything: nats-server's followers run consumers and answer direct
 // gets, from what they have.
-func (x *transcript) settled(bucket string) {
+func (x *transcript) settled(stream string) {
 	x.t.Helper()
-	x.eventually("replicas of "+bucket, func() bool {
-		s, err := x.js.Stream(x.ctx, "KV_"+bucket)
+	x.eventually("replicas of "+stream, func() bool {
+		s, err := x.js.Stream(x.ctx, stream)
 		if err != nil {
 			return false
 		}
