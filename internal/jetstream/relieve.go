@@ -69,21 +69,24 @@ func (s *Stream) nodeOf(id base.ReplicaID) base.NodeID {
 	return 0
 }
 
-// retireRequest asks a node to have runners of a group stop delivering.
+// retireRequest asks a node to have runners of a group stop delivering, once it has
+// applied the entries up to Index: it may not know yet that it was appointed.
 type retireRequest struct {
 	Group     base.GroupID `json:"group"`
+	Index     uint64       `json:"index"`
 	Consumers []uint64     `json:"consumers"`
 }
 
 func (s *Stream) retireAt(ctx context.Context, node base.NodeID, ids []uint64) {
+	index := s.group.Status().Committed // what was applied is behind it, in any case
 	if node == s.node.cfg.Identity.Node {
-		s.retireHere(ctx, ids)
+		s.retireHere(ctx, index, ids)
 		return
 	}
 	if !s.node.linked(node) {
 		return
 	}
-	raw, err := json.Marshal(retireRequest{s.id, ids})
+	raw, err := json.Marshal(retireRequest{s.id, index, ids})
 	if err == nil {
 		_, err = s.node.calls.call(ctx, node, methodRetire, raw)
 	}
@@ -101,13 +104,16 @@ func (n *Node) handleRetire(ctx context.Context, _ base.NodeID, body []byte) ([]
 	if s == nil {
 		return nil, fmt.Errorf("group %s has no replica here", r.Group)
 	}
-	s.retireHere(ctx, r.Consumers)
+	s.retireHere(ctx, r.Index, r.Consumers)
 	return nil, nil
 }
 
-// retireHere has runners on this node stop delivering, and waits until what they did
-// is committed or ctx ends.
-func (s *Stream) retireHere(ctx context.Context, ids []uint64) {
+// retireHere has runners on this node stop delivering as soon as it has applied the
+// entries up to index, and waits until what they did is committed or ctx ends.
+func (s *Stream) retireHere(ctx context.Context, index uint64, ids []uint64) {
+	if s.group.WaitApplied(ctx, index) != nil {
+		return
+	}
 	var list []*runner.Runner
 	for _, id := range ids {
 		if r := s.runner(id); r != nil {
