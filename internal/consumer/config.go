@@ -151,9 +151,7 @@ func setDefaults(c *api.ConsumerConfig, of *api.StreamConfig, limits Limits, ped
 
 // setStreamDefaults takes what the stream sets for consumers that say nothing.
 func setStreamDefaults(c *api.ConsumerConfig, l *api.StreamConsumerLimits) {
-	if l.MaxAckPending > 0 {
-		orDefault(&c.MaxAckPending, l.MaxAckPending)
-	}
+	orDefault(&c.MaxAckPending, l.MaxAckPending) // below zero is none
 	if l.InactiveThreshold > 0 {
 		orDefault(&c.InactiveThreshold, l.InactiveThreshold)
 	}
