@@ -290,7 +290,7 @@ func checkFeatures(c *api.StreamConfig) *apierr.Error {
 }
 
 func checkCounter(c *api.StreamConfig) *apierr.Error {
-	if c.AllowMsgCounter && c.Mirror == nil {
+	if c.AllowMsgCounter {
 		switch {
 		case c.Retention != api.LimitsRetention:
 			return invalid("counter stream can only use limits retention")
