@@ -19,7 +19,7 @@ func (p *Pair) accepted(s *step, weir, nats *answer) bool {
 		// What comes first, to look at the body or for the stream, depends on the request
 		// and on whether there is a cluster. Here it is the stream.
 		return true
-	case p.Lag > 0 && w != 0 && (n != 0 || duplicate(nats)) && !strings.HasPrefix(s.subject, "$JS.API."):
+	case p.Lag > 0 && (w != 0 || duplicate(weir)) && (n != 0 || duplicate(nats)) && !strings.HasPrefix(s.subject, "$JS.API."):
 		// Of several faults of a message, a replicated stream may name another.
 		return true
 	case p.Lag > 0 && weir.err == "no answer" && nats.err == "no responders":

@@ -88,6 +88,7 @@ func normal(doc any) any {
 			case k == "hdrs":
 				out[k] = headerLines(v)
 			case k == "inactive_threshold" && fmt.Sprint(v) == "-1": // none: Weir does not show the stream's on a consumer
+			case k == "duplicate_window" && doc["mirror"] != nil: // a cluster may leave it out
 			case k == "api" && isMap(v): // counts of requests
 				out[k] = presence(v)
 			case k == "delivered" || k == "ack_floor": // of consumers: see docs/conformance.md
