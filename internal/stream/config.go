@@ -35,7 +35,9 @@ const (
 	persistDefault   = "default"
 	persistAsync     = "async"
 	jetStreamAPI     = "$JS.API"
-	reservedByJS     = "$JS.API.>"
+	reservedByJS     = "$JS.>"
+	advisoriesOfJS   = "$JS.EVENT.>" // may be kept
+	reservedCluster  = "$JSC.>"
 	reservedBySystem = "$SYS.>"
 )
 
@@ -328,7 +330,7 @@ func checkSubjects(c *api.StreamConfig) *apierr.Error {
 			switch {
 			case s == ">":
 				return invalid("capturing all subjects requires no-ack to be true")
-			case subject.Overlap(s, reservedByJS) || subject.Overlap(s, jetStreamAPI):
+			case (subject.Overlap(s, reservedByJS) || subject.Overlap(s, reservedCluster)) && !subject.Subset(s, advisoriesOfJS):
 				return invalid("subjects that overlap with jetstream api require no-ack to be true")
 			case subject.Overlap(s, reservedBySystem) && !subject.Subset(s, "$SYS.ACCOUNT.>"):
 				return invalid("subjects that overlap with system api require no-ack to be true")
