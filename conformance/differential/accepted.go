@@ -28,7 +28,7 @@ func (p *Pair) accepted(s *step, weir, nats *answer) bool {
 	case s.subject == "$JS.API.STREAM.LIST" && strings.Contains(s.body, "offset") && pastTheEnd(weir) && pastTheEnd(nats):
 		// A cluster counts no streams behind the last page.
 		return true
-	case w == badConfig && n == 0 && strings.Contains(s.body, `"allow_msg_counter":true`) && strings.Contains(s.body, `"subject_delete_marker_ttl"`):
+	case w == badConfig && (n == 0 || n == nameInUse) && strings.Contains(s.body, `"allow_msg_counter":true`) && strings.Contains(s.body, `"subject_delete_marker_ttl"`):
 		// It takes a counter with delete markers, and does not find it again after a restart.
 		return true
 	case w == levelRequired && (n == streamNotFound || n == badJSON || n == badRequest):
@@ -64,6 +64,7 @@ const (
 	noMessage      = 10037
 	badFilter      = 10049
 	badConfig      = 10052
+	nameInUse      = 10058
 	streamNotFound = 10059
 	levelRequired  = 10185
 )
