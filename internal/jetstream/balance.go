@@ -34,7 +34,7 @@ const (
 	balanceTime = 10 * time.Minute
 	// A step moves balanceRunners consumers of a stream, or one of balancePart.
 	balanceRunners = 64
-	balancePart    = 200
+	balancePart    = 64
 	// balanceSingles is how many streams a step moves a consumer of that is, on its
 	// own, as well off where it is.
 	balanceSingles = 4

@@ -193,6 +193,14 @@ func TestPublishPullAckRestart(t *testing.T) {
 		s.Runner("C").Ack(runner.Ack{Stream: seq + 1, Consumer: seq + 1, Deliveries: 1, Reply: "confirmed"})
 		h.receive(confirmed)
 	}
+	for range 3 { // delivered a moment before the stop: not to come again after it
+		h.rt.Publish(h.acc, router.Internal, &router.Msg{Subject: []byte("s.late"), Reply: []byte("acks")})
+		h.receive(acks)
+	}
+	s.Runner("C").Pull(runner.PullRequest{Reply: "inbox", Body: []byte("3")})
+	for range 3 {
+		h.receive(msgs)
+	}
 	h.stop()
 
 	h = startNode(t, fs)
@@ -201,11 +209,11 @@ func TestPublishPullAckRestart(t *testing.T) {
 		s = h.node.Stream(h.acc.Name(), "S")
 		return s != nil && s.Ready()
 	})
-	if st := s.Store().Reader().State(); st.Msgs != 10 || st.LastSeq != 10 {
+	if st := s.Store().Reader().State(); st.Msgs != 13 || st.LastSeq != 13 {
 		t.Fatalf("state after restart: %+v", st)
 	}
 	info := s.ConsumerInfo("C")
-	if info == nil || info.AckFloor.Stream != 5 || info.NumAckPending != 5 || info.Delivered.Stream != 10 {
+	if info == nil || info.AckFloor.Stream != 5 || info.NumAckPending != 8 || info.Delivered.Stream != 13 {
 		t.Fatalf("consumer after restart: %+v", info)
 	}
 }

@@ -158,23 +158,18 @@ func (s *Stream) relieveInParts(ctx context.Context, list machine.Runners) error
 	return nil
 }
 
-// retireAll has every runner here that another node can replace stop delivering.
+// retireAll has every runner here stop delivering and waits until what it did is
+// committed, so that neither another node nor this one, after a restart, repeats it.
 func (n *Node) retireAll(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, retireTime)
 	defer cancel()
 	var list []*runner.Runner
 	for _, s := range n.allStreams() {
-		if s.hasOthers() {
+		if s.lead.Load().Leader != 0 {
 			s.runMu.Lock()
 			list = slices.AppendSeq(list, maps.Values(s.runners))
 			s.runMu.Unlock()
 		}
 	}
 	awaitRetired(ctx, list)
-}
-
-// hasOthers tells whether another replica than this one could run consumers.
-func (s *Stream) hasOthers() bool {
-	isOther := func(id base.ReplicaID) bool { return id != s.replica }
-	return s.lead.Load().Leader != 0 && slices.ContainsFunc(s.onlineVoters(), isOther)
 }
