@@ -32,8 +32,8 @@ type Consumer struct {
 	// LastPerSubject, for that deliver policy, is the stream's last sequence when the consumer was made: of the messages
 	// up to it only the last of each subject are delivered.
 	LastPerSubject uint64
-	// GivenBefore is the stream's last sequence when the consumer was started over for the last time, 0 if it never was: clients may
-	// have been given messages up to there before, and may acknowledge those deliveries yet.
+	// GivenBefore is the stream's last sequence when the consumer was made, or started over for the last time: clients may have been
+	// given messages up to there before, perhaps by another consumer of its name, and may acknowledge those deliveries yet.
 	GivenBefore uint64
 
 	state

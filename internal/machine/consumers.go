@@ -44,8 +44,9 @@ func (a *applier) consumerCreate(cmd *ConsumerCreate) error {
 		return fmt.Errorf("consumer %q: %w", cfg.Name, err)
 	}
 	c := consumer.New(a.index, cfg, cmd.Time, start, a.spans)
+	c.GivenBefore = a.store.State().LastSeq
 	if cfg.DeliverPolicy == api.DeliverLastPerSubject {
-		c.LastPerSubject = a.store.State().LastSeq
+		c.LastPerSubject = c.GivenBefore
 	}
 	c.SetRunner(cmd.Runner)
 	a.link(c)

@@ -55,7 +55,7 @@ func (a *applier) loadConsumer(cmd *LoadConsumer) error {
 		return nil
 	}
 	c := consumer.New(a.index, cfg, cmd.Time, 1, a.spans)
-	c.LastPerSubject = cmd.LastPerSubject
+	c.LastPerSubject, c.GivenBefore = cmd.LastPerSubject, a.store.State().LastSeq
 	c.Resume(cmd.Delivered, cmd.AckFloor)
 	a.link(c)
 	a.touch(c)

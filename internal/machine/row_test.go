@@ -117,6 +117,22 @@ func TestRow11_KindsApplyInOrder(t *testing.T) {
 	}
 }
 
+// An ack that a client of a deleted consumer sends late is no proof of what the next one of its name delivered.
+func TestConsumerOfAUsedName(t *testing.T) {
+	m, _ := sample(t, api.LimitsRetention)
+	last := m.store.State().LastSeq
+	cfg := *m.Consumer("d").Config
+	for i, cmd := range []Command{&ConsumerDelete{Name: "d"}, &ConsumerCreate{Time: 1, Runner: 5, Config: cfg}} {
+		var out Effects
+		if err := m.Apply(uint64(20+i), Append(nil, Origin{1, 9}, cmd), &out); err != nil || out.Replies[0].Err != nil {
+			t.Fatal(err, out.Replies)
+		}
+	}
+	if c := m.Consumer("d"); last == 0 || c.GivenBefore != last {
+		t.Errorf("given up to %d before, want %d", c.GivenBefore, last)
+	}
+}
+
 func TestRow13_AckRecord(t *testing.T) {
 	var ops consumer.Ops
 	ops.Ack(1, 1<<64-2)

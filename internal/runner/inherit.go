@@ -17,8 +17,8 @@ const maxInherited = maxUncommittedOps + maxDeltaOps
 // not come. The message's time in the ack is what tells a client that was given it.
 //
 // Deliveries that wait for their commit can not be lost, so a consumer with a
-// max_deliver limit inherits none; nor does one that was reset inherit what its clients
-// may have been given before.
+// max_deliver limit inherits none; nor does one inherit what clients may have been given
+// before it was made or reset.
 func (r *Runner) inherit(a *Ack, now time.Time) {
 	if a.Stream <= r.state.GivenBefore || a.Stream > r.state.Inherits || r.gated || r.ackNone {
 		return

@@ -81,7 +81,7 @@ type State struct {
 	// before, who was lost with what it had not committed.
 	Inherits uint64
 	// GivenBefore: messages up to this sequence may have been delivered before the
-	// consumer was started over. Acks of them prove nothing about a runner since.
+	// consumer was made, by one of its name, or started over. Acks of them prove nothing about a runner since.
 	GivenBefore uint64
 	Pin         Pin
 }
