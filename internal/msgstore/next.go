@@ -156,21 +156,7 @@ func (v view) lastNear(f subject.Filter, upTo uint64) (last uint64, ok, more boo
 		at, ok, err := v.prevLive(upTo)
 		return at.seq, ok, false, err
 	}
-	for range literalBudget {
-		at, ok, err := v.prevLive(upTo)
-		if err != nil || !ok {
-			return 0, false, false, err
-		}
-		info, _, err := v.info(at)
-		if err != nil {
-			return 0, false, false, err
-		}
-		if f.Match(info.Subject) {
-			return at.seq, true, false, nil
-		}
-		upTo = at.seq - 1
-	}
-	return 0, false, true, nil
+	return v.nthLastNear(f, upTo, 1, literalBudget)
 }
 
 // lastIndexed asks the index for the last message up to a sequence that the filter
