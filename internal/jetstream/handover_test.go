@@ -3,10 +3,12 @@ package jetstream
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"weir/internal/api"
+	"weir/internal/meta"
 	"weir/internal/runner"
 )
 
@@ -88,6 +90,20 @@ func TestStopHandsOver(t *testing.T) {
 		}
 		c.start(h)
 		c.untilHealthy()
+	}
+}
+
+// Nothing is placed on a node that has said that it is about to go.
+func TestNodeThatGoesIsNotChosen(t *testing.T) {
+	c := startCluster(t, 3)
+	goes := c.all[2].node
+	goes.leave()
+	for _, h := range c.all[:2] {
+		c.until("it is no candidate", func() bool {
+			return slices.ContainsFunc(h.node.Candidates(), func(x meta.Candidate) bool {
+				return x.Node == goes.cfg.Identity.Node && !x.Online
+			})
+		})
 	}
 }
 

@@ -105,13 +105,13 @@ func (n *Node) Candidates() []meta.Candidate {
 }
 
 // status is what placement knows of a node. One that has not said how much room it
-// has is taken to have as much as this one.
+// has is taken to have as much as this one; one that is about to go is as good as gone.
 func (n *Node) status(x *meta.Node) meta.NodeStatus {
 	room := x.Room
 	if room == (meta.Room{}) {
 		room = n.boot.self.Room
 	}
-	return meta.NodeStatus{Known: true, Online: n.linked(x.ID), MaxMemory: room.MaxMemory, MaxStore: room.MaxStore}
+	return meta.NodeStatus{Known: true, Online: n.linked(x.ID) && !n.leavesToo(x.ID), MaxMemory: room.MaxMemory, MaxStore: room.MaxStore}
 }
 
 // Plan calls f with a planner over the meta state, which f must not keep; false

@@ -86,16 +86,17 @@ func (p *Planner) Move(a *Assignment, away base.NodeID, cluster string, tags []s
 	return cluster, nodes, nil
 }
 
-// shrink keeps the leader, then the members online, then the others, in order.
+// shrink keeps the leader, then the members online, then the others, in order. A leader that
+// has just gone may be taken for one yet, but does not count as one.
 func (p *Planner) shrink(a *Assignment, replicas int, leader base.NodeID) []base.NodeID {
 	rank := func(node base.NodeID) int {
 		switch {
-		case node == leader:
-			return 0
-		case p.online(node):
+		case !p.online(node):
+			return 2
+		case node != leader:
 			return 1
 		}
-		return 2
+		return 0
 	}
 	nodes := a.Nodes()
 	slices.SortStableFunc(nodes, func(x, y base.NodeID) int { return rank(x) - rank(y) })

@@ -46,6 +46,7 @@ func TestPlanUpdate(t *testing.T) {
 	}{
 		{name: "no change", next: api.StreamConfig{Replicas: 3}},
 		{name: "to 1 keeps the leader", next: api.StreamConfig{Replicas: 1}, leader: 2, want: []base.NodeID{2}},
+		{name: "to 1 drops a leader that is gone", next: api.StreamConfig{Replicas: 1}, leader: 3, want: []base.NodeID{1}},
 		{name: "to 2 drops the offline one", next: api.StreamConfig{Replicas: 2}, leader: 2, want: []base.NodeID{2, 1}},
 		{name: "to 5 keeps all", next: api.StreamConfig{Replicas: 5}, want: []base.NodeID{1, 2, 3, 4, 5}},
 		{name: "to 7", next: api.StreamConfig{Replicas: 7}, err: 10005},
