@@ -331,6 +331,7 @@ func (n *Node) Stop(ctx context.Context) error {
 	if err := n.HandOver(ctx); err != nil {
 		n.cfg.Logger.Debugf("Hand over leadership: %v", err)
 	}
+	n.retireAll(ctx, func(*Stream) bool { return true })
 	n.cancel()
 	for _, s := range n.allStreams() {
 		s.close(runner.CloseShutdown)

@@ -158,18 +158,25 @@ func (s *Stream) relieveInParts(ctx context.Context, list machine.Runners) error
 	return nil
 }
 
-// retireAll has every runner here stop delivering and waits until what it did is
-// committed, so that neither another node nor this one, after a restart, repeats it.
-func (n *Node) retireAll(ctx context.Context) {
+// retireAll has the runners of some streams stop delivering and waits until what they
+// did is committed, so that neither another node nor this one, after a restart,
+// repeats it.
+func (n *Node) retireAll(ctx context.Context, of func(*Stream) bool) {
 	ctx, cancel := context.WithTimeout(ctx, retireTime)
 	defer cancel()
 	var list []*runner.Runner
 	for _, s := range n.allStreams() {
-		if s.lead.Load().Leader != 0 {
+		if s.lead.Load().Leader != 0 && of(s) {
 			s.runMu.Lock()
 			list = slices.AppendSeq(list, maps.Values(s.runners))
 			s.runMu.Unlock()
 		}
 	}
 	awaitRetired(ctx, list)
+}
+
+// hasOthers tells whether another replica than this one could run consumers.
+func (s *Stream) hasOthers() bool {
+	isOther := func(id base.ReplicaID) bool { return id != s.replica }
+	return slices.ContainsFunc(s.onlineVoters(), isOther)
 }

@@ -195,7 +195,7 @@ func (n *Node) HandOver(ctx context.Context) error {
 	n.leave()
 	n.reconcileLed()
 	n.awaitRelief(ctx)
-	n.retireAll(ctx)
+	n.retireAll(ctx, (*Stream).hasOthers)
 	return n.host.TransferAll(ctx, n.leavesToo)
 }
 
