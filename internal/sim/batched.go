@@ -138,11 +138,7 @@ func (b *batched) heard(_ *life, rest string, m *router.Msg) {
 func (b *batched) unsettled(*node) string { return "" }
 
 func (b *batched) check() {
-	b.world.eachReplica(b.config.Name, func(n *node, s *jetstream.Stream) {
-		list, ok := b.world.messages(n, s)
-		if !ok {
-			return
-		}
+	b.world.eachContent(b.config.Name, func(n *node, _ *jetstream.Stream, list []msg.Message) {
 		stored := map[int][]msg.Message{}
 		for _, m := range list {
 			number, _, _ := strings.Cut(string(m.Data), "/")

@@ -162,11 +162,7 @@ func (l *limited) unsettled(n *node) string {
 
 func (l *limited) check() {
 	l.holding.look()
-	l.world.eachReplica(l.config.Name, func(n *node, s *jetstream.Stream) {
-		list, ok := l.world.messages(n, s)
-		if !ok {
-			return
-		}
+	l.world.eachContent(l.config.Name, func(n *node, s *jetstream.Stream, list []msg.Message) {
 		l.withinLimits(n, list)
 		l.explained(n, list, s.Store().State().LastSeq)
 		for _, p := range l.purges {

@@ -312,11 +312,7 @@ func (r *registers) consistent() {
 // watched compares what the watcher saw with what replicas hold: at least the last value
 // of each register. The caller holds mu.
 func (r *registers) watched() {
-	r.world.eachReplica(registerStream, func(n *node, s *jetstream.Stream) {
-		list, ok := r.world.messages(n, s)
-		if !ok {
-			return
-		}
+	r.world.eachContent(registerStream, func(n *node, _ *jetstream.Stream, list []msg.Message) {
 		last := map[string]uint64{}
 		for _, m := range list {
 			last[m.Subject] = m.Seq

@@ -103,10 +103,9 @@ func (s *scheduled) unsettled(n *node) string {
 		return fmt.Sprintf("%d schedules are not acknowledged", left)
 	}
 	waiting := ""
-	s.world.eachReplica(s.config.Name, func(n *node, r *jetstream.Stream) {
-		list, ok := s.world.messages(n, r)
+	s.world.eachContent(s.config.Name, func(n *node, _ *jetstream.Stream, list []msg.Message) {
 		for _, m := range list {
-			if ok && strings.HasPrefix(m.Subject, "t.plan.") {
+			if strings.HasPrefix(m.Subject, "t.plan.") {
 				waiting = fmt.Sprintf("schedule %s is still there on %s", m.Data, n.name)
 			}
 		}
@@ -115,11 +114,7 @@ func (s *scheduled) unsettled(n *node) string {
 }
 
 func (s *scheduled) check() {
-	s.world.eachReplica(s.config.Name, func(n *node, r *jetstream.Stream) {
-		list, ok := s.world.messages(n, r)
-		if !ok {
-			return
-		}
+	s.world.eachContent(s.config.Name, func(n *node, _ *jetstream.Stream, list []msg.Message) {
 		came := map[string][]msg.Message{}
 		for _, m := range list {
 			came[m.Subject] = append(came[m.Subject], m)

@@ -110,6 +110,16 @@ func (w *world) eachReplica(name string, visit func(n *node, s *jetstream.Stream
 	}
 }
 
+// eachContent visits the replicas of a stream with all that each holds, but for those
+// that are known to be damaged.
+func (w *world) eachContent(name string, visit func(n *node, s *jetstream.Stream, list []msg.Message)) {
+	w.eachReplica(name, func(n *node, s *jetstream.Stream) {
+		if list, ok := w.messages(n, s); ok {
+			visit(n, s, list)
+		}
+	})
+}
+
 // lastOf is the sequence of the last message of a stream, 0 if there is none.
 func (w *world) lastOf(name string) (last uint64) {
 	w.eachReplica(name, func(n *node, s *jetstream.Stream) {
