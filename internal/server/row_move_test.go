@@ -122,9 +122,14 @@ func (l *load) stop() {
 func (r *rows) settled(name string, n int) *api.ClusterInfo {
 	r.t.Helper()
 	var c *api.ClusterInfo
+	var a *answer
+	defer func() {
+		if r.t.Failed() {
+			r.t.Logf("%s", a.raw)
+		}
+	}()
 	r.until(fmt.Sprintf("%s on %d servers", name, n), func() bool {
-		a := r.ask(r.app, "STREAM.INFO."+name, nil)
-		if a.Error != nil {
+		if a = r.ask(r.app, "STREAM.INFO."+name, nil); a.Error != nil {
 			return false
 		}
 		info := new(api.StreamInfo)
