@@ -221,6 +221,10 @@ type JetStream struct {
 	// UniqueTag is a tag prefix, such as "az:", whose value must differ between
 	// the replicas of a stream.
 	UniqueTag string
+	// MaxBufferedMsgs and MaxBufferedSize (bytes) bound what was published to one
+	// stream and is not under way to its replicas yet; 0 is the default.
+	MaxBufferedMsgs int
+	MaxBufferedSize int
 	// Strict refuses API requests with unknown fields.
 	Strict bool
 	Limits JetStreamLimits

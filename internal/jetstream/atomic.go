@@ -235,7 +235,7 @@ func (in *ingest) commitLocked(h *batchStep, b *staged, reply string) staging {
 	if h.close {
 		b.markLast()
 	}
-	if in.bytes > 0 && in.bytes+len(b.msgs) > maxIngestBytes {
+	if in.bytes > 0 && !in.hasRoomLocked(b.count, len(b.msgs)) {
 		return staging{err: apierr.JSStreamTooManyRequests}
 	}
 	if e := in.s.checkRoom(0, 0, len(b.msgs)); e != nil {
@@ -243,6 +243,7 @@ func (in *ingest) commitLocked(h *batchStep, b *staged, reply string) staging {
 	}
 	in.closeOpenLocked()
 	in.bytes += len(b.msgs)
+	in.messages += b.count
 	in.s.await(len(b.msgs))
 	in.full = append(in.full, &batch{
 		kind: machine.KindBatch, cmd: b.msgs, replies: []string{reply}, size: len(b.msgs), id: h.id, count: b.count,

@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"cmp"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,17 @@ func (l *BatchLimits) fast() (perStream, total int) {
 func (l *BatchLimits) messages() int { return cmp.Or(l.Messages, 1000) }
 
 func (l *BatchLimits) timeout() time.Duration { return cmp.Or(l.Timeout, 10*time.Second) }
+
+// BacklogLimits bound what was published to a stream and waits on its leader to be
+// proposed; 0 is the default.
+type BacklogLimits struct {
+	Messages int // unlimited
+	Bytes    int // 32 MiB
+}
+
+func (l *BacklogLimits) messages() int { return cmp.Or(l.Messages, math.MaxInt) }
+
+func (l *BacklogLimits) bytes() int { return cmp.Or(l.Bytes, 32<<20) }
 
 // openBatches counts the batches that are open on a node, and knows their streams.
 type openBatches struct {

@@ -18,7 +18,6 @@ const (
 	maxBatchMsgs     = 2000
 	maxInflight      = 4        // publish commands proposed and not yet applied
 	maxInflightBytes = 24 << 20 // of more than one of them; less than what a group takes
-	maxIngestBytes   = 32 << 20 // beyond it publishers get error 10167
 )
 
 // refusable are those who are told that b was not taken. Who publishes a fast batch
@@ -49,6 +48,7 @@ type ingest struct {
 	full     []*batch // to be proposed, in order
 	inflight []*batch // proposed and not yet applied, in order
 	bytes    int      // in open and full
+	messages int      // the same
 	queued   bool     // a flush is due
 	nextSeq  uint64   // request numbers
 	spare    []*batch
@@ -68,6 +68,14 @@ type batch struct {
 	parts []fastPart // by message, of KindFastPublish
 	id    string     // of the atomic batch, of KindBatch
 	count int        // its messages
+}
+
+// messages is how many messages are in b.
+func (b *batch) messages() int {
+	if b.kind == machine.KindBatch {
+		return b.count
+	}
+	return len(b.replies)
 }
 
 // command is the command that b proposes.
@@ -153,7 +161,7 @@ func (in *ingest) stopLocked() {
 	}
 	in.active, in.subs = false, nil
 	in.s.await(-in.bytes)
-	in.open, in.full, in.bytes = nil, nil, 0
+	in.open, in.full, in.bytes, in.messages = nil, nil, 0, 0
 	in.unstageAllLocked()
 }
 
@@ -227,13 +235,14 @@ func (in *ingest) tellRefused(reply string, e *apierr.Error, noAck bool) {
 // there is no room for it. part is nil for a message of no fast batch.
 func (in *ingest) gatherLocked(m *router.Msg, part *fastPart) *apierr.Error {
 	size := len(m.Subject) + len(m.Header) + len(m.Payload) + 8
-	if in.bytes+size > maxIngestBytes {
+	if !in.hasRoomLocked(1, size) {
 		return apierr.JSStreamTooManyRequests
 	}
 	if e := in.s.checkRoom(len(m.Subject), len(m.Header), len(m.Payload)); e != nil {
 		return e
 	}
 	in.bytes += size
+	in.messages++
 	in.s.await(size)
 	if part != nil && in.open != nil && in.open.kind != machine.KindFastPublish {
 		in.closeOpenLocked()
@@ -259,6 +268,13 @@ func (in *ingest) gatherLocked(m *router.Msg, part *fastPart) *apierr.Error {
 		in.closeOpenLocked()
 	}
 	return nil
+}
+
+// hasRoomLocked tells whether so much more may wait to be proposed. Beyond it,
+// publishers get error 10167.
+func (in *ingest) hasRoomLocked(messages, bytes int) bool {
+	limits := &in.s.node.cfg.Backlog
+	return in.messages+messages <= limits.messages() && in.bytes+bytes <= limits.bytes()
 }
 
 // closeOpenLocked lets nothing more into the command that is being filled.
@@ -352,6 +368,7 @@ func (in *ingest) nextLocked() *batch {
 		return nil
 	}
 	in.bytes -= b.size
+	in.messages -= b.messages()
 	return b
 }
 

@@ -194,27 +194,42 @@ func TestOriginsWaitForTheirRevision(t *testing.T) {
 func TestIngestIsBounded(t *testing.T) {
 	_, s := aloneWith(t, streamConfig("S", api.FileStorage, 1))
 	in := &s.ingest
-	in.mu.Lock()
-	in.queued = true // nobody flushes
-	in.mu.Unlock()
 	big := testMessage("S.x", "")
 	big.Payload = make([]byte, 1<<20)
-	for range 100 {
-		in.take(nil, routerInternal, big)
-		in.take(nil, routerInternal, testMessage("S.x", ""))
+	for _, tt := range []struct {
+		limits           BacklogLimits
+		messages, atMost int // that wait in the end
+	}{
+		{BacklogLimits{}, 131, 32 << 20}, // 31 big ones
+		{BacklogLimits{Bytes: 1 << 20}, 100, 1 << 20},
+		{BacklogLimits{Messages: 40}, 40, 32 << 20},
+	} {
+		s.node.cfg.Backlog = tt.limits
+		in.mu.Lock()
+		in.queued = true // nobody flushes
+		in.mu.Unlock()
+		for range 100 {
+			in.take(nil, routerInternal, big)
+			in.take(nil, routerInternal, testMessage("S.x", ""))
+		}
+		in.mu.Lock()
+		messages, bytes := in.messages, in.bytes
+		in.mu.Unlock()
+		if messages != tt.messages || bytes > tt.atMost {
+			t.Errorf("%+v: %d messages and %d bytes wait", tt.limits, messages, bytes)
+		}
+		in.flush()
+		emptied(t, in)
 	}
-	in.mu.Lock()
-	bytes := in.bytes
-	in.mu.Unlock()
-	if bytes > maxIngestBytes || bytes < maxIngestBytes/2 {
-		t.Fatalf("%d bytes wait", bytes)
-	}
-	in.flush()
+}
+
+func emptied(t *testing.T, in *ingest) {
+	t.Helper()
 	h := &harness{t: t}
 	h.until("empty ingest", func() bool {
 		in.mu.Lock()
 		defer in.mu.Unlock()
-		return in.bytes == 0 && in.open == nil && len(in.full) == 0 && len(in.inflight) == 0
+		return in.bytes == 0 && in.messages == 0 && in.open == nil && len(in.full) == 0 && len(in.inflight) == 0
 	})
 }
 

@@ -40,6 +40,7 @@ type Config struct {
 	UniqueTag           string
 	MaxHAAssets         int
 	Batches             BatchLimits
+	Backlog             BacklogLimits
 
 	Accounts *account.Registry
 	Router   *router.Router

@@ -27,6 +27,7 @@ func (s *Server) buildJetStream(identity jetstream.Identity) error {
 		FS: s.store.fs, Dir: s.store.dir,
 		MaxMemory: orDefault(js.MaxMemory, defaultMaxMemory), MaxStore: orDefault(js.MaxStore, defaultMaxStore),
 		UniqueTag: js.UniqueTag, MaxHAAssets: js.Limits.MaxHAAssets, Batches: batchLimits(&js.Limits.Batch),
+		Backlog:  jetstream.BacklogLimits{Messages: js.MaxBufferedMsgs, Bytes: js.MaxBufferedSize},
 		Accounts: s.accounts, Router: s.router, Links: s.links(),
 		Expected: s.expectedPeers, Clock: s.clock, Logger: s.log,
 	})
