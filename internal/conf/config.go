@@ -225,6 +225,10 @@ type JetStream struct {
 	// stream and is not under way to its replicas yet; 0 is the default.
 	MaxBufferedMsgs int
 	MaxBufferedSize int
+	// RequestQueueLimit and InfoQueueLimit bound the API requests that wait on this
+	// server, those that change something and those that read; 0 is the default.
+	RequestQueueLimit int
+	InfoQueueLimit    int
 	// Strict refuses API requests with unknown fields.
 	Strict bool
 	Limits JetStreamLimits

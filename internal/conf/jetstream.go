@@ -35,16 +35,18 @@ func readEnabled(d *decoder, f *field) (on, ok bool) {
 
 func jetStreamSchema() schema[JetStream] {
 	return schema[JetStream]{blockJetStream, map[string]handler[JetStream]{
-		"enabled":           put(readBool, func(j *JetStream) *bool { return &j.Enabled }),
-		"strict":            decodeStrict,
-		"store_dir":         put(readString, func(j *JetStream) *string { return &j.StoreDir }),
-		"max_memory_store":  put(readSize, func(j *JetStream) *int64 { return &j.MaxMemory }),
-		"max_file_store":    put(readSize, func(j *JetStream) *int64 { return &j.MaxStore }),
-		"domain":            put(readDomain, func(j *JetStream) *string { return &j.Domain }),
-		"unique_tag":        decodeUniqueTag,
-		"max_buffered_msgs": put(readLimit, func(j *JetStream) *int { return &j.MaxBufferedMsgs }),
-		"max_buffered_size": put(readByteCount, func(j *JetStream) *int { return &j.MaxBufferedSize }),
-		"limits":            sub(jetStreamLimitsSchema, func(j *JetStream) *JetStreamLimits { return &j.Limits }),
+		"enabled":             put(readBool, func(j *JetStream) *bool { return &j.Enabled }),
+		"strict":              decodeStrict,
+		"store_dir":           put(readString, func(j *JetStream) *string { return &j.StoreDir }),
+		"max_memory_store":    put(readSize, func(j *JetStream) *int64 { return &j.MaxMemory }),
+		"max_file_store":      put(readSize, func(j *JetStream) *int64 { return &j.MaxStore }),
+		"domain":              put(readDomain, func(j *JetStream) *string { return &j.Domain }),
+		"unique_tag":          decodeUniqueTag,
+		"max_buffered_msgs":   put(readLimit, func(j *JetStream) *int { return &j.MaxBufferedMsgs }),
+		"max_buffered_size":   put(readByteCount, func(j *JetStream) *int { return &j.MaxBufferedSize }),
+		"request_queue_limit": put(readLimit, func(j *JetStream) *int { return &j.RequestQueueLimit }),
+		"info_queue_limit":    put(readLimit, func(j *JetStream) *int { return &j.InfoQueueLimit }),
+		"limits":              sub(jetStreamLimitsSchema, func(j *JetStream) *JetStreamLimits { return &j.Limits }),
 
 		"sync_interval":           checkSyncInterval,
 		"max_outstanding_catchup": noEffect[JetStream](readSize),

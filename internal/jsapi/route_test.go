@@ -300,6 +300,35 @@ func TestOverflow(t *testing.T) {
 	})
 }
 
+// TestQueueLimits: as many requests wait as the configuration says.
+func TestQueueLimits(t *testing.T) {
+	tests := []struct {
+		limits       Limits
+		reads, write int // that wait
+	}{
+		{Limits{}, 10_000, 2500},
+		{Limits{RequestQueue: 40}, 40, 10},
+		{Limits{RequestQueue: 40, InfoQueue: 3}, 3, 10},
+		{Limits{RequestQueue: 1, InfoQueue: 1}, 1, 1},
+	}
+	for _, tt := range tests {
+		cfg := newBench(t).cfg
+		cfg.Limits = tt.limits
+		s := newService(&places{}, cfg) // nobody works
+		for range 11_000 {
+			s.Handle(&jetstream.Request{Account: "A", Subject: "$JS.API.STREAM.NAMES", Reply: "inbox", Origin: 1})
+			s.Handle(&jetstream.Request{Account: "A", Subject: "$JS.API.STREAM.CREATE.S", Reply: "inbox", Origin: 1})
+		}
+		write := 0
+		for _, q := range s.writers {
+			write += len(q)
+		}
+		if len(s.readers) != tt.reads || write != tt.write {
+			t.Errorf("%+v: %d reads and %d writes wait", tt.limits, len(s.readers), write)
+		}
+	}
+}
+
 // TestPullsInOrder: a pull does not overtake those that are held.
 func TestPullsInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -6,6 +6,7 @@
 package jsapi
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -35,11 +36,18 @@ type Config struct {
 	Clock    base.Clock
 }
 
-// Limits are the server's for every account; 0 is none.
+// Limits are the server's for every account; 0 is none, or the default.
 type Limits struct {
 	MaxAckPending, MaxRequestBatch int           // of a consumer
 	DuplicateWindow                time.Duration // of a stream
+	// RequestQueue is how many requests that change something wait at most, by
+	// default 10,000; InfoQueue is the same for those that only read, by default as many.
+	RequestQueue, InfoQueue int
 }
+
+func (l *Limits) requestQueue() int { return cmp.Or(l.RequestQueue, 10_000) }
+
+func (l *Limits) infoQueue() int { return cmp.Or(l.InfoQueue, l.requestQueue()) }
 
 // locator says where requests are answered; *jetstream.Node is one.
 type locator interface {
@@ -86,14 +94,13 @@ type Service struct {
 
 var _ jetstream.Events = (*Service)(nil)
 
-// Bounds of the queues between the network and the workers.
+// The workers of the queues behind the network. Limits bounds those of writers and
+// readers.
 const (
-	numWriters    = 4
-	numReaders    = 4
-	numWaiters    = 16
-	writerBacklog = 2500
-	readerBacklog = 10000
-	waitBacklog   = 1000
+	numWriters  = 4
+	numReaders  = 4
+	numWaiters  = 16
+	waitBacklog = 1000
 )
 
 // New returns the API of a node, at work, and makes it the one that gets the
@@ -108,10 +115,12 @@ func New(node *jetstream.Node, cfg Config) *Service {
 }
 
 func newService(at locator, cfg Config) *Service {
-	s := &Service{cfg: cfg, at: at, readers: make(chan func(), readerBacklog), waiting: make(chan func(), waitBacklog), stop: make(chan struct{})}
+	s := &Service{cfg: cfg, at: at, readers: make(chan func(), cfg.Limits.infoQueue()), waiting: make(chan func(), waitBacklog), stop: make(chan struct{})}
+	perWriter := (cfg.Limits.requestQueue() + numWriters - 1) / numWriters
 	for range numWriters {
-		s.writers = append(s.writers, make(chan func(), writerBacklog))
+		s.writers = append(s.writers, make(chan func(), perWriter))
 	}
+	s.creates.limit = perWriter
 	s.held = &holder{svc: s}
 	s.lines.svc = s
 	return s

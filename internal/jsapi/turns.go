@@ -4,6 +4,8 @@ import "sync"
 
 // turns has work about one thing done by one call after the other, where each ends only once its command is applied.
 type turns struct {
+	limit int // of calls that wait for a turn under one key
+
 	mu      sync.Mutex
 	waiting map[string][]func() // behind the one that has its turn
 }
@@ -15,7 +17,7 @@ func (t *turns) take(key string, f func()) bool {
 		t.waiting = make(map[string][]func())
 	}
 	queue, busy := t.waiting[key]
-	if len(queue) >= writerBacklog {
+	if len(queue) >= t.limit {
 		t.mu.Unlock()
 		return false
 	}

@@ -6,13 +6,16 @@ import (
 )
 
 func TestTurns(t *testing.T) {
-	var turns turns
+	turns := turns{limit: 2}
 	var ran []string
 	run := func(name string) func() { return func() { ran = append(ran, name) } }
 	turns.take("a", run("a1"))
 	turns.take("a", run("a2"))
 	turns.take("b", run("b1"))
 	turns.take("a", run("a3"))
+	if turns.take("a", run("one too many")) {
+		t.Error("three wait")
+	}
 	if want := []string{"a1", "b1"}; !slices.Equal(ran, want) {
 		t.Fatalf("ran %v, want %v", ran, want)
 	}

@@ -39,11 +39,10 @@ func (s *Server) buildJetStream(identity jetstream.Identity) error {
 		Name: s.name, Cluster: s.clusterName(), Domain: js.Domain,
 		Limits: jsapi.Limits{
 			MaxAckPending: js.Limits.MaxAckPending, MaxRequestBatch: js.Limits.MaxRequestBatch, DuplicateWindow: js.Limits.DuplicateWindow,
+			RequestQueue: js.RequestQueueLimit, InfoQueue: js.InfoQueueLimit,
 		},
 		Router: s.router, Accounts: s.accounts, Logger: s.log, Clock: s.clock,
 	})
-	node.SetRequestHandler(s.api.Handle)
-	node.SetEvents(s.api)
 	return nil
 }
 
