@@ -284,12 +284,6 @@ func (c *client) Info([]byte) error { return nil }
 // OK from a client means nothing.
 func (c *client) OK() error { return nil }
 
-// Deliver is what only a server may send; the parser of a client's stream does
-// not know the operation.
-func (c *client) Deliver([]byte, *wire.Msg) error {
-	panic("bug: a client's parser delivered a message")
-}
-
 // Err from a client: it gives up.
 func (c *client) Err(text []byte) error {
 	c.errorf("client error %q", text)

@@ -67,12 +67,3 @@ func ParseConnect(document []byte) (ConnectOptions, error) {
 	}
 	return options, nil
 }
-
-// ParseInfo reads the document of INFO.
-func ParseInfo(document []byte) (Info, error) {
-	var info Info
-	if err := json.Unmarshal(document, &info); err != nil {
-		return Info{}, fmt.Errorf("reading INFO: %w", err)
-	}
-	return info, nil
-}

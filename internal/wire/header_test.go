@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -79,12 +78,6 @@ func TestEncoders(t *testing.T) {
 		{string(AppendMsg(nil, b("a"), b("1"), nil, nil, b("hi"))), "MSG a 1 2\r\nhi\r\n"},
 		{string(AppendMsg(nil, b("a"), b("1"), b("r"), nil, nil)), "MSG a 1 r 0\r\n\r\n"},
 		{string(AppendMsg(nil, b("a"), b("1"), b("r"), b("NATS/1.0\r\n\r\n"), b("hi"))), "HMSG a 1 r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n"},
-		{string(AppendPub(nil, b("a"), nil, nil, b("hi"))), "PUB a 2\r\nhi\r\n"},
-		{string(AppendPub(nil, b("a"), b("r"), b("NATS/1.0\r\n\r\n"), b("hi"))), "HPUB a r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n"},
-		{string(AppendSub(nil, "a", "q", "1")), "SUB a q 1\r\n"},
-		{string(AppendSub(nil, "a", "", "1")), "SUB a 1\r\n"},
-		{string(AppendUnsub(nil, "1", 0)), "UNSUB 1\r\n"},
-		{string(AppendUnsub(nil, "1", 5)), "UNSUB 1 5\r\n"},
 		{string(AppendErr(nil, "Stale Connection")), "-ERR 'Stale Connection'\r\n"},
 	} {
 		if c.got != c.want {
@@ -93,23 +86,7 @@ func TestEncoders(t *testing.T) {
 	}
 }
 
-func TestDocuments(t *testing.T) {
-	info := Info{ServerID: "N", ServerName: "n", Version: "2.15.2", Proto: 1, Host: "0.0.0.0", Port: 4222, Headers: true, MaxPayload: 1 << 20}
-	line := string(AppendInfo(nil, &info))
-	document, ok := strings.CutPrefix(line, "INFO ")
-	if !ok || !strings.HasSuffix(line, " \r\n") {
-		t.Fatalf("AppendInfo = %q", line)
-	}
-	var fields map[string]any
-	if err := json.Unmarshal([]byte(document), &fields); err != nil {
-		t.Fatal(err)
-	}
-	if len(fields) != 9 {
-		t.Errorf("fields: %v", fields)
-	}
-	if back, err := ParseInfo([]byte(document)); err != nil || back.ServerID != "N" {
-		t.Errorf("ParseInfo = %+v, %v", back, err)
-	}
+func TestParseConnect(t *testing.T) {
 	options, err := ParseConnect([]byte(`{"user":"u","echo":false}`))
 	if err != nil || options.User != "u" || options.Echo || !options.Verbose {
 		t.Errorf("ParseConnect = %+v, %v", options, err)
@@ -118,9 +95,5 @@ func TestDocuments(t *testing.T) {
 		if _, err := ParseConnect([]byte(bad)); err == nil {
 			t.Errorf("ParseConnect(%q) succeeds", bad)
 		}
-	}
-	connect := string(AppendConnect(nil, &options))
-	if !strings.HasPrefix(connect, `CONNECT {"verbose":true,`) {
-		t.Errorf("AppendConnect = %q", connect)
 	}
 }

@@ -5,9 +5,9 @@ import (
 	"strconv"
 )
 
-// operations are the names of all operations, upper case.
+// operations are the names of what a client may send, upper case.
 var operations = [...]string{
-	"PUB", "HPUB", "MSG", "HMSG", "SUB", "UNSUB", "PING", "PONG", "CONNECT", "INFO", "+OK", "-ERR",
+	"PUB", "HPUB", "SUB", "UNSUB", "PING", "PONG", "CONNECT", "INFO", "+OK", "-ERR",
 }
 
 // beginsOperation tells whether an operation can begin with line.
@@ -36,40 +36,17 @@ func (p *Parser) operation(line []byte, h Handler) error {
 	if len(verb) == len(line) && !equalFold(verb, "+OK") {
 		return fault(FaultUnknownOperation, line)
 	}
-	if p.limits.FromServer {
-		return p.serverOperation(verb, rest, line, h)
-	}
-	return p.clientOperation(verb, rest, line, h)
-}
-
-func (p *Parser) clientOperation(verb, rest, line []byte, h Handler) error {
 	switch {
 	case equalFold(verb, "PUB"):
-		return p.beginMessage(rest, line, false, false)
+		return p.beginMessage(rest, line, false)
 	case equalFold(verb, "HPUB"):
-		return p.beginMessage(rest, line, true, false)
+		return p.beginMessage(rest, line, true)
 	case equalFold(verb, "SUB"):
 		return subscribe(rest, line, h)
 	case equalFold(verb, "UNSUB"):
 		return unsubscribe(rest, line, h)
 	case equalFold(verb, "CONNECT"):
 		return h.Connect(bytes.TrimSpace(rest))
-	}
-	return sharedOperation(verb, rest, line, h)
-}
-
-func (p *Parser) serverOperation(verb, rest, line []byte, h Handler) error {
-	switch {
-	case equalFold(verb, "MSG"):
-		return p.beginMessage(rest, line, false, true)
-	case equalFold(verb, "HMSG"):
-		return p.beginMessage(rest, line, true, true)
-	}
-	return sharedOperation(verb, rest, line, h)
-}
-
-func sharedOperation(verb, rest, line []byte, h Handler) error {
-	switch {
 	case equalFold(verb, "INFO"):
 		return h.Info(bytes.TrimSpace(rest))
 	case equalFold(verb, "+OK"):
@@ -82,18 +59,15 @@ func sharedOperation(verb, rest, line []byte, h Handler) error {
 
 // beginMessage parses
 //
-//	PUB  <subject> [reply] <size>          MSG  <subject> <sid> [reply] <size>
-//	HPUB <subject> [reply] <header> <size> HMSG <subject> <sid> [reply] <header> <size>
+//	PUB  <subject> [reply] <size>
+//	HPUB <subject> [reply] <header> <size>
 //
 // where size counts the header, too.
-func (p *Parser) beginMessage(rest, line []byte, withHeader, withSid bool) error {
+func (p *Parser) beginMessage(rest, line []byte, withHeader bool) error {
 	var buf [maxArguments + 1][]byte
 	args := fields(rest, buf[:0])
 	least := 2
 	if withHeader {
-		least++
-	}
-	if withSid {
 		least++
 	}
 	if len(args) != least && len(args) != least+1 {
@@ -112,14 +86,8 @@ func (p *Parser) beginMessage(rest, line []byte, withHeader, withSid bool) error
 	}
 	p.want, p.headerLen = size+len(lineEnd), header
 	p.msg = Msg{Subject: args[0]}
-	p.sid = nil
-	next := 1
-	if withSid {
-		p.sid = args[1]
-		next = 2
-	}
 	if len(args) > least {
-		p.msg.Reply = args[next]
+		p.msg.Reply = args[1]
 	}
 	return nil
 }

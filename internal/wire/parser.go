@@ -1,5 +1,6 @@
-// Package wire is the NATS client protocol: the parser, header blocks, the
-// encoders and the INFO and CONNECT documents. It knows no sockets.
+// Package wire is the server's side of the NATS client protocol: the parser of
+// what clients send, the encoders of what they get, header blocks, and the INFO
+// and CONNECT documents. It knows no sockets.
 package wire
 
 import (
@@ -19,7 +20,7 @@ const (
 	lineEnd               = "\r\n"
 	longestOperation      = len("CONNECT ")
 	defaultMaxControlLine = 4096
-	maxArguments          = 5 // of any operation
+	maxArguments          = 4 // of any operation
 	// payloadAtOnce is how much of an announced payload is reserved before it
 	// arrives; payloadKept is how much is kept for the next message.
 	payloadAtOnce = 64 << 10
@@ -44,12 +45,9 @@ func (e *ProtocolError) Error() string {
 type Limits struct {
 	MaxControlLine int // bytes of an operation's line; 0 is 4096
 	MaxPayload     int // bytes of header and payload together; 0 or less is no limit
-	// FromServer tells that the peer is a server, which sends MSG and HMSG; a
-	// client sends PUB, HPUB, SUB, UNSUB and CONNECT. The rest comes from both.
-	FromServer bool
 }
 
-// Msg is one message of PUB, HPUB, MSG or HMSG. Header is the whole block from
+// Msg is one message, as of PUB, HPUB, MSG or HMSG. Header is the whole block from
 // "NATS/1.0" to the empty line, nil without one; Reply is nil without one.
 type Msg struct {
 	Subject, Reply, Header, Payload []byte
@@ -74,7 +72,6 @@ type Handler interface {
 	Connect(json []byte) error
 	Info(json []byte) error
 	Pub(m *Msg) error
-	Deliver(sid []byte, m *Msg) error
 	Sub(subject, queue, sid []byte) error
 	Unsub(sid []byte, max int) error // max is 0 without one
 	Ping() error
@@ -94,9 +91,8 @@ type Parser struct {
 	// behind it, zero outside of a message.
 	want      int
 	headerLen int
-	sid       []byte
 	msg       Msg
-	args      []byte // backs sid, msg.Subject and msg.Reply between calls
+	args      []byte // backs msg.Subject and msg.Reply between calls
 	payload   []byte
 }
 
@@ -195,7 +191,7 @@ func (p *Parser) parsePayload(buf []byte, h Handler) (rest []byte, err error) {
 		p.msg.Header = body[:p.headerLen:p.headerLen]
 	}
 	p.msg.Payload = body[p.headerLen:]
-	err = p.message(h)
+	err = h.Pub(&p.msg)
 	p.want, p.headerLen, p.msg = 0, 0, Msg{}
 	if cap(p.payload) > payloadKept {
 		p.payload = nil
@@ -204,26 +200,17 @@ func (p *Parser) parsePayload(buf []byte, h Handler) (rest []byte, err error) {
 	return buf[missing:], err
 }
 
-func (p *Parser) message(h Handler) error {
-	if p.limits.FromServer {
-		return h.Deliver(p.sid, &p.msg)
-	}
-	return h.Pub(&p.msg)
-}
-
 // keepArguments copies what points into the read buffer; doing it again changes
 // nothing.
 func (p *Parser) keepArguments() {
 	subject, reply := len(p.msg.Subject), len(p.msg.Reply)
 	kept := append(p.args[:0], p.msg.Subject...)
 	kept = append(kept, p.msg.Reply...)
-	kept = append(kept, p.sid...)
 	p.args = kept
 	p.msg.Subject = kept[:subject:subject]
 	if reply > 0 {
 		p.msg.Reply = kept[subject : subject+reply : subject+reply]
 	}
-	p.sid = kept[subject+reply:]
 }
 
 func fault(text string, at []byte) error {

@@ -22,9 +22,6 @@ func (r *transcript) Pong() error               { return r.add("pong") }
 func (r *transcript) OK() error                 { return r.add("ok") }
 func (r *transcript) Err(text []byte) error     { return r.add("err %s", text) }
 func (r *transcript) Pub(m *Msg) error          { return r.add("pub %s", describe(m)) }
-func (r *transcript) Deliver(sid []byte, m *Msg) error {
-	return r.add("deliver sid=%s %s", sid, describe(m))
-}
 func (r *transcript) Sub(subject, queue, sid []byte) error {
 	return r.add("sub %s queue=%s sid=%s", subject, queue, sid)
 }
@@ -59,58 +56,50 @@ func run(limits Limits, stream string, n int) string {
 }
 
 func TestParser(t *testing.T) {
-	client := Limits{MaxControlLine: 64, MaxPayload: 100}
-	server := Limits{FromServer: true}
-	for _, c := range []struct {
-		limits       Limits
-		stream, want string
-	}{
-		{client, "PING\r\npong\r\nPiNg  \nPING x\r\n", "ping\npong\nping\nping"},
-		{client, "CONNECT {\"a\": 1} \r\n", `connect {"a": 1}`},
-		{client, "INFO {}\r\n+OK\r\n-ERR 'foo bar'\r\n", "info {}\nok\nerr foo bar"},
-		{client, "PUB a 2\r\nhi\r\nPING\r\n", "pub a reply= header=\"\" payload=\"hi\"\nping"},
-		{client, "pub \t a   b 2\t\r\nhi\r\n", `pub a reply=b header="" payload="hi"`},
-		{client, "PUB a 0\n\r\n", `pub a reply= header="" payload=""`},
-		{client, "PUB a 4\r\n\r\n\r\n\r\n", `pub a reply= header="" payload="\r\n\r\n"`},
-		{client, "HPUB a 12 14\r\nNATS/1.0\r\n\r\nhi\r\n", `pub a reply= header="NATS/1.0\r\n\r\n" payload="hi"`},
-		{client, "HPUB a r 12 12\r\nNATS/1.0\r\n\r\n\r\n", `pub a reply=r header="NATS/1.0\r\n\r\n" payload=""`},
-		{client, "HPUB a 0 2\r\nhi\r\n", `pub a reply= header="" payload="hi"`},
-		{client, "SUB a 1\r\nSUB a.> q 2\r\n", "sub a queue= sid=1\nsub a.> queue=q sid=2"},
-		{client, "UNSUB 1\r\nUNSUB 2 5\r\nUNSUB 2 -1\r\nUNSUB 2 x\r\n", "unsub 1 0\nunsub 2 5\nunsub 2 0\nunsub 2 0"},
-		{server, "MSG a 9 2\r\nhi\r\n", `deliver sid=9 a reply= header="" payload="hi"`},
-		{server, "MSG a 9 r 2\r\nhi\r\n", `deliver sid=9 a reply=r header="" payload="hi"`},
-		{server, "HMSG a 9 r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n", `deliver sid=9 a reply=r header="NATS/1.0\r\n\r\n" payload="hi"`},
+	limits := Limits{MaxControlLine: 64, MaxPayload: 100}
+	for _, c := range []struct{ stream, want string }{
+		{"PING\r\npong\r\nPiNg  \nPING x\r\n", "ping\npong\nping\nping"},
+		{"CONNECT {\"a\": 1} \r\n", `connect {"a": 1}`},
+		{"INFO {}\r\n+OK\r\n-ERR 'foo bar'\r\n", "info {}\nok\nerr foo bar"},
+		{"PUB a 2\r\nhi\r\nPING\r\n", "pub a reply= header=\"\" payload=\"hi\"\nping"},
+		{"pub \t a   b 2\t\r\nhi\r\n", `pub a reply=b header="" payload="hi"`},
+		{"PUB a 0\n\r\n", `pub a reply= header="" payload=""`},
+		{"PUB a 4\r\n\r\n\r\n\r\n", `pub a reply= header="" payload="\r\n\r\n"`},
+		{"HPUB a 12 14\r\nNATS/1.0\r\n\r\nhi\r\n", `pub a reply= header="NATS/1.0\r\n\r\n" payload="hi"`},
+		{"HPUB a r 12 12\r\nNATS/1.0\r\n\r\n\r\n", `pub a reply=r header="NATS/1.0\r\n\r\n" payload=""`},
+		{"HPUB a 0 2\r\nhi\r\n", `pub a reply= header="" payload="hi"`},
+		{"SUB a 1\r\nSUB a.> q 2\r\n", "sub a queue= sid=1\nsub a.> queue=q sid=2"},
+		{"UNSUB 1\r\nUNSUB 2 5\r\nUNSUB 2 -1\r\nUNSUB 2 x\r\n", "unsub 1 0\nunsub 2 5\nunsub 2 0\nunsub 2 0"},
 
-		{client, "FOO\r\n", "fault Unknown Protocol Operation"},
-		{client, "PING\r\nXYZ", "ping\nfault Unknown Protocol Operation"},
-		{client, "\x16\x03\x01", "fault Unknown Protocol Operation"},
-		{client, "\r\nPING\r\n", "fault Unknown Protocol Operation"},
-		{client, " PING\r\n", "fault Unknown Protocol Operation"},
-		{client, "P\r\n", "fault Unknown Protocol Operation"},
-		{client, "SUB\r\n", "fault Unknown Protocol Operation"},
-		{client, "MSG a 1 2\r\nhi\r\n", "fault Unknown Protocol Operation"},
-		{server, "PUB a 2\r\nhi\r\n", "fault Unknown Protocol Operation"},
-		{client, "SUB \r\n", "fault Parser Error"},
-		{client, "SUB a\r\n", "fault Parser Error"},
-		{client, "SUB a b c d\r\n", "fault Parser Error"},
-		{client, "SUB a b c d e f g h\r\n", "fault Parser Error"},
-		{client, "UNSUB 1 2 3\r\n", "fault Parser Error"},
-		{client, "PUB a\r\n", "fault Parser Error"},
-		{client, "PUB a b c 1\r\n", "fault Parser Error"},
-		{client, "PUB a x\r\n", "fault Parser Error"},
-		{client, "PUB a -1\r\n", "fault Parser Error"},
-		{client, "PUB a 9999999999\r\n", "fault Parser Error"},
-		{client, "HPUB a 2\r\n", "fault Parser Error"},
-		{client, "HPUB a 14 12\r\n", "fault Parser Error"},
-		{client, "PUB a 101\r\n", "fault Maximum Payload Violation"},
-		{client, "PUB a 2\r\nhix\r\n", "fault Unknown Protocol Operation"},
-		{client, "PUB a 2\r\nhi\n\nPING\r\n", "fault Unknown Protocol Operation"},
-		{client, "SUB " + strings.Repeat("a", 62) + " 1\r\n", "sub " + strings.Repeat("a", 62) + " queue= sid=1"},
-		{client, "SUB " + strings.Repeat("a", 63) + " 1\r\n", "fault maximum control line exceeded"},
-		{client, "SUB " + strings.Repeat("a", 1000), "fault maximum control line exceeded"},
+		{"FOO\r\n", "fault Unknown Protocol Operation"},
+		{"PING\r\nXYZ", "ping\nfault Unknown Protocol Operation"},
+		{"\x16\x03\x01", "fault Unknown Protocol Operation"},
+		{"\r\nPING\r\n", "fault Unknown Protocol Operation"},
+		{" PING\r\n", "fault Unknown Protocol Operation"},
+		{"P\r\n", "fault Unknown Protocol Operation"},
+		{"SUB\r\n", "fault Unknown Protocol Operation"},
+		{"MSG a 1 2\r\nhi\r\n", "fault Unknown Protocol Operation"},
+		{"SUB \r\n", "fault Parser Error"},
+		{"SUB a\r\n", "fault Parser Error"},
+		{"SUB a b c d\r\n", "fault Parser Error"},
+		{"SUB a b c d e f g h\r\n", "fault Parser Error"},
+		{"UNSUB 1 2 3\r\n", "fault Parser Error"},
+		{"PUB a\r\n", "fault Parser Error"},
+		{"PUB a b c 1\r\n", "fault Parser Error"},
+		{"PUB a x\r\n", "fault Parser Error"},
+		{"PUB a -1\r\n", "fault Parser Error"},
+		{"PUB a 9999999999\r\n", "fault Parser Error"},
+		{"HPUB a 2\r\n", "fault Parser Error"},
+		{"HPUB a 14 12\r\n", "fault Parser Error"},
+		{"PUB a 101\r\n", "fault Maximum Payload Violation"},
+		{"PUB a 2\r\nhix\r\n", "fault Unknown Protocol Operation"},
+		{"PUB a 2\r\nhi\n\nPING\r\n", "fault Unknown Protocol Operation"},
+		{"SUB " + strings.Repeat("a", 62) + " 1\r\n", "sub " + strings.Repeat("a", 62) + " queue= sid=1"},
+		{"SUB " + strings.Repeat("a", 63) + " 1\r\n", "fault maximum control line exceeded"},
+		{"SUB " + strings.Repeat("a", 1000), "fault maximum control line exceeded"},
 	} {
 		for _, n := range []int{len(c.stream), 1, 3, 7} {
-			if got := run(c.limits, c.stream, n); got != c.want {
+			if got := run(limits, c.stream, n); got != c.want {
 				t.Errorf("%q in pieces of %d:\n%s\nwant\n%s", c.stream, n, got, c.want)
 			}
 		}
@@ -153,16 +142,15 @@ func TestParserKeepsNoLargePayload(t *testing.T) {
 // count takes everything and does nothing.
 type count struct{}
 
-func (count) Connect([]byte) error       { return nil }
-func (count) Info([]byte) error          { return nil }
-func (count) Pub(*Msg) error             { return nil }
-func (count) Deliver([]byte, *Msg) error { return nil }
-func (count) Sub(_, _, _ []byte) error   { return nil }
-func (count) Unsub([]byte, int) error    { return nil }
-func (count) Ping() error                { return nil }
-func (count) Pong() error                { return nil }
-func (count) OK() error                  { return nil }
-func (count) Err([]byte) error           { return nil }
+func (count) Connect([]byte) error     { return nil }
+func (count) Info([]byte) error        { return nil }
+func (count) Pub(*Msg) error           { return nil }
+func (count) Sub(_, _, _ []byte) error { return nil }
+func (count) Unsub([]byte, int) error  { return nil }
+func (count) Ping() error              { return nil }
+func (count) Pong() error              { return nil }
+func (count) OK() error                { return nil }
+func (count) Err([]byte) error         { return nil }
 
 func TestParserDoesNotAllocate(t *testing.T) {
 	p := NewParser(Limits{})
