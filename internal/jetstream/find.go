@@ -22,10 +22,9 @@ func (n *Node) KnowsRunner(account, stream, consumer string) bool {
 	if n.Stream(account, stream) != nil {
 		return true
 	}
-	if known := n.locations.find(account, stream, consumer); known != 0 && n.linked(known) {
-		return true
-	}
-	return n.memberOf(account, stream).Node == 0
+	known := n.locations.find(account, stream, consumer)
+	at := n.memberOf(account, stream, known).Node
+	return at == 0 || at == known
 }
 
 // FindRunner asks a node with a replica of a stream where a consumer runs, and calls
@@ -37,7 +36,7 @@ func (n *Node) FindRunner(account, stream, consumer string, done func()) {
 		defer cancel()
 		raw, err := json.Marshal(locateRequest{account, stream, consumer})
 		base.Assert(err == nil, "a locate request can not be encoded: %v", err)
-		raw, err = n.calls.call(ctx, n.memberOf(account, stream).Node, methodLocate, raw)
+		raw, err = n.calls.call(ctx, n.memberOf(account, stream, 0).Node, methodLocate, raw)
 		var at base.NodeID
 		if err == nil {
 			err = json.Unmarshal(raw, &at)

@@ -64,11 +64,12 @@ func (n *Node) StreamLeader(account, stream string) Place {
 		}
 		return Place{}
 	}
-	return n.memberOf(account, stream)
+	return n.memberOf(account, stream, 0)
 }
 
-// memberOf is a linked node with a replica of a stream that has none here.
-func (n *Node) memberOf(account, stream string) Place {
+// memberOf is a linked node with a replica of a stream that has none here: the one that
+// is hinted at, if it is such a node.
+func (n *Node) memberOf(account, stream string, hint base.NodeID) Place {
 	var a *meta.Assignment
 	if !n.View(func(s *meta.State) { a = s.Stream(account, stream) }) {
 		return Place{}
@@ -76,12 +77,13 @@ func (n *Node) memberOf(account, stream string) Place {
 	if a == nil || a.Restoring {
 		return Place{Missing: true}
 	}
+	p := Place{}
 	for _, r := range a.Replicas {
-		if r.Node != n.cfg.Identity.Node && n.linked(r.Node) {
-			return Place{Node: r.Node}
+		if r.Node != n.cfg.Identity.Node && n.linked(r.Node) && (p.Node == 0 || r.Node == hint) {
+			p.Node = r.Node
 		}
 	}
-	return Place{}
+	return p
 }
 
 // ConsumerRunner says where a consumer runs. On a node with a replica that has
@@ -89,10 +91,7 @@ func (n *Node) memberOf(account, stream string) Place {
 func (n *Node) ConsumerRunner(account, stream, consumer string) Place {
 	s := n.Stream(account, stream)
 	if s == nil {
-		if known := n.locations.find(account, stream, consumer); known != 0 && n.linked(known) {
-			return Place{Node: known}
-		}
-		return n.memberOf(account, stream)
+		return n.memberOf(account, stream, n.locations.find(account, stream, consumer))
 	}
 	var replica base.ReplicaID
 	found := false

@@ -1,12 +1,14 @@
 package jetstream
 
 import (
+	"encoding/binary"
 	"fmt"
 	"testing"
 	"time"
 
 	"weir/internal/api"
 	"weir/internal/base"
+	"weir/internal/meta"
 	"weir/internal/router"
 )
 
@@ -117,4 +119,24 @@ func TestFindRunner(t *testing.T) {
 		t.Errorf("found at %s, runs at %s", got, runs)
 	}
 	find("none") // which whoever is asked can not tell, or refers to the leader
+	at.locations.learn(account, nextPrefix+"S.C", 4711)
+	if p := at.ConsumerRunner(account, "S", "C"); p.Node == 4711 || p.Node == 0 || at.KnowsRunner(account, "S", "C") {
+		t.Errorf("a node without a replica runs it: %+v", p)
+	}
+	find("C")
+	c.propose(&meta.StreamDelete{Account: account, Name: "S"})
+	c.until("the stream is gone", func() bool { return at.ConsumerRunner(account, "S", "C").Missing })
+}
+
+// What can not be sent on waits where the client is, and is not lost.
+func TestSentToAndFro(t *testing.T) {
+	c := startCluster(t, 3)
+	at, other := c.all[0].node, c.all[1].node.ID()
+	held := make(chan *Request, 1)
+	at.requests = func(r *Request) { held <- r }
+	r := &Request{Origin: at.ID(), Account: c.all[0].acc.Name(), Subject: "$JS.API.CONSUMER.INFO.S.C", Hops: maxHops}
+	at.redirected(r.encode(binary.LittleEndian.AppendUint64(nil, uint64(other))))
+	if got := <-held; got.Subject != r.Subject {
+		t.Errorf("%s waits", got.Subject)
+	}
 }

@@ -267,6 +267,7 @@ func (n *Node) redirected(frame []byte) {
 	n.locations.learn(r.Account, r.Subject, to)
 	if err := n.Forward(to, r); err != nil {
 		n.cfg.Logger.Debugf("Forward %s: %v", r.Subject, err)
+		n.requests(r) // where it waits
 	}
 }
 

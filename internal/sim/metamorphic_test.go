@@ -193,6 +193,7 @@ func (p *player) playAll(list []operation) (seen []string) {
 	for i := range list {
 		o := &list[i]
 		if o.gap {
+			p.gaps = append(p.gaps, p.slot)
 			if p.slot = p.slot.Add(gapTime); p.variant.disturb != nil {
 				p.variant.disturb(p.world, o.pick)
 			}
@@ -201,7 +202,8 @@ func (p *player) playAll(list []operation) (seen []string) {
 		seen = append(seen, p.play(o))
 		p.slot = p.slot.Add(slotTime)
 	}
+	p.gaps = append(p.gaps, p.slot)
 	p.world.startAll()
-	sleep(gapTime)
+	sleep(p.slot.Add(gapTime).Sub(now()))
 	return append(seen, p.contents())
 }

@@ -21,6 +21,7 @@ type player struct {
 	variant *variant
 	node    *node // that the client talks to
 	slot    time.Time
+	gaps    []time.Time // when each began
 
 	mu      sync.Mutex
 	inbox   int
@@ -53,7 +54,7 @@ func (p *player) heard(_ *life, rest string, m *router.Msg) {
 	if strings.HasPrefix(subj, "_INBOX.") {
 		subj = ""
 	}
-	p.heardOf = append(p.heardOf, fmt.Sprintf("%s %s %q %s", subj, rounded(reply), rounded(string(m.Header)), normal(m.Payload)))
+	p.heardOf = append(p.heardOf, fmt.Sprintf("%s %s %q %s", subj, p.rounded(reply), p.rounded(string(m.Header)), p.normal(m.Payload)))
 }
 
 // ask sends a request and listens.
@@ -146,7 +147,7 @@ func (p *player) contents() string {
 		for _, m := range list {
 			text += fmt.Sprintf("%d %s %s %q %q\n", m.Seq, time.Unix(0, m.Time).UTC().Format(time.RFC3339Nano), m.Subject, m.Header, m.Data)
 		}
-		all = append(all, rounded(text))
+		all = append(all, p.rounded(text))
 	})
 	if all = slices.Compact(all); len(all) > 1 {
 		return "replicas differ:\n" + strings.Join(all, "and\n")
@@ -160,17 +161,17 @@ var varying = []string{
 }
 
 // normal is an answer without what varies.
-func normal(body []byte) string {
+func (p *player) normal(body []byte) string {
 	var doc any
 	if json.Unmarshal(body, &doc) != nil {
-		return rounded(string(body))
+		return p.rounded(string(body))
 	}
 	strip(doc)
 	out, err := json.Marshal(doc)
 	if err != nil {
 		return err.Error()
 	}
-	return rounded(string(out))
+	return p.rounded(string(out))
 }
 
 func strip(doc any) {
@@ -198,13 +199,22 @@ var (
 )
 
 // rounded is a text with its times rounded to half a second, and without what varies.
-func rounded(text string) string {
+func (p *player) rounded(text string) string {
 	text = noMessage.ReplaceAllString(ackTime.ReplaceAllString(text, "$1"), "no message")
 	return timestamp.ReplaceAllStringFunc(text, func(s string) string {
 		t, err := time.Parse(time.RFC3339Nano, s)
 		if err != nil {
 			return s
 		}
+		if i := p.gapOf(t); i >= 0 {
+			return fmt.Sprint("in gap ", i)
+		}
 		return t.Round(500 * time.Millisecond).Format("15:04:05.0")
 	})
+}
+
+// gapOf is the gap that a time is in, -1 if it is in none. What the stream does by itself in a gap, an election may delay: the
+// marker of a message that expires has the time at which it is left, so that it is there for as long as it is to be.
+func (p *player) gapOf(t time.Time) int {
+	return slices.IndexFunc(p.gaps, func(from time.Time) bool { return !t.Before(from) && t.Before(from.Add(gapTime)) })
 }
