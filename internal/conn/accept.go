@@ -18,12 +18,13 @@ func (c *client) accept(credentials *account.Credentials) error {
 	c.user, c.account = user, user.Account
 	c.replies.permission = user.Permissions.Responses()
 	stats := c.server.accountStats(user.Account)
-	if n := user.Account.Limits().MaxConnections; n >= 0 && stats.conns.Load() >= int64(n) {
+	// Counted before it is compared: others come at the same time.
+	if n := user.Account.Limits().MaxConnections; stats.conns.Add(1) > int64(n) && n >= 0 {
+		stats.conns.Add(-1)
 		c.errorf("%s", errMaxAccountConns)
 		c.end(ReasonMaxAccountConns, errMaxAccountConns)
 		return errEnded
 	}
-	stats.conns.Add(1)
 	stats.totalConns.Add(1)
 	c.server.serveAccount(user.Account)
 

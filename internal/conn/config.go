@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"cmp"
 	"time"
 
 	"weir/internal/conf"
@@ -36,8 +37,8 @@ type Config struct {
 	Observer Observer
 }
 
-// Observer hears of clients after they authenticated and after they are gone.
-// Calls come from the connection's goroutine and must not block.
+// Observer hears of clients after they were accepted, and of all that authenticated
+// after they are gone. Calls come from the connection's goroutine and must not block.
 type Observer interface {
 	Connected(c *ConnInfo)
 	Disconnected(c *ConnInfo)
@@ -63,18 +64,13 @@ const (
 )
 
 func (c Config) withDefaults() Config {
-	setDefault(&c.Limits.MaxPayload, defaultMaxPayload)
-	setDefault(&c.Limits.MaxPending, defaultMaxPending)
-	setDefault(&c.Limits.PingInterval, defaultPingInterval)
-	setDefault(&c.Limits.PingMax, defaultPingMax)
-	setDefault(&c.Limits.WriteDeadline, defaultWriteDeadline)
-	setDefault(&c.Limits.MaxClosedClients, defaultMaxClosed)
-	setDefault(&c.AuthTimeout, defaultAuthTimeout)
+	l := &c.Limits
+	l.MaxPayload = cmp.Or(l.MaxPayload, defaultMaxPayload)
+	l.MaxPending = cmp.Or(l.MaxPending, defaultMaxPending)
+	l.PingInterval = cmp.Or(l.PingInterval, defaultPingInterval)
+	l.PingMax = cmp.Or(l.PingMax, defaultPingMax)
+	l.WriteDeadline = cmp.Or(l.WriteDeadline, defaultWriteDeadline)
+	l.MaxClosedClients = cmp.Or(l.MaxClosedClients, defaultMaxClosed)
+	c.AuthTimeout = cmp.Or(c.AuthTimeout, defaultAuthTimeout)
 	return c
-}
-
-func setDefault[T int | int64 | time.Duration](value *T, otherwise T) {
-	if *value == 0 {
-		*value = otherwise
-	}
 }

@@ -7,8 +7,8 @@ import (
 
 // LameDuck empties the server: it takes no new clients, tells those that
 // understand it to go elsewhere, waits for grace, and then disconnects the
-// remaining ones one by one over the rest of duration. It returns when all are
-// gone or ctx ends; Shutdown is still to be called.
+// remaining ones one by one over the rest of duration. It returns when the last one
+// was sent away or ctx ends; Shutdown is still to be called.
 func (s *Server) LameDuck(ctx context.Context, grace, duration time.Duration) error {
 	s.mu.Lock()
 	s.lameDuck = true

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,6 +169,60 @@ func TestAccountLimits(t *testing.T) {
 		s := h.AccountStats()
 		return len(s) == 1 && s[0].Connections == 0 && s[0].Subscriptions == 0
 	})
+}
+
+// arrivals is an Observer that notes whom it hears of.
+type arrivals struct {
+	mu   sync.Mutex
+	came []uint64
+	left []uint64
+}
+
+func (a *arrivals) Connected(c *ConnInfo) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.came = append(a.came, c.CID)
+}
+
+func (a *arrivals) Disconnected(c *ConnInfo) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.left = append(a.left, c.CID)
+}
+
+// However many clients come at once, an account takes no more than it may. Of the
+// others it is told that they went: they had authenticated.
+func TestAccountConnectionsAtOnce(t *testing.T) {
+	const limit, clients = 3, 64
+	cfg := usersConfig()
+	cfg.Accounts = []conf.Account{{
+		Name: "A", Users: []conf.User{{Username: "few", Password: "few"}},
+		Limits: conf.AccountLimits{MaxConnections: limit, MaxSubscriptions: -1, MaxPayload: -1},
+	}}
+	seen := new(arrivals)
+	h := startServer(t, cfg, func(c *Config) { c.Observer = seen })
+	var all []*rawClient
+	for range clients {
+		all = append(all, h.raw(t))
+	}
+	var asking sync.WaitGroup
+	var taken atomic.Int32
+	for _, c := range all {
+		asking.Go(func() {
+			c.send(login("few") + "PING\r\n")
+			if c.line() == "PONG" {
+				taken.Add(1)
+			}
+		})
+	}
+	asking.Wait()
+	if n := taken.Load(); n != limit {
+		t.Errorf("%d clients of an account that may have %d", n, limit)
+	}
+	h.Shutdown()
+	if len(seen.came) != limit || len(seen.left) != clients {
+		t.Errorf("came: %v, left: %v", seen.came, seen.left)
+	}
 }
 
 // A subscriber that does not read loses its connection; the others go on.

@@ -102,9 +102,8 @@ const (
 	overflow
 )
 
-const (
-	sizesLength = 32 // enough for verb, spaces, sizes and line ends of MSG and HMSG
-)
+// sizesLength is enough for verb, spaces, sizes and line ends of MSG and HMSG.
+const sizesLength = 32
 
 // message queues MSG or HMSG.
 func (o *outbound) message(sid, header []byte, m *router.Msg) outcome {

@@ -200,6 +200,7 @@ func (s *Server) remove(c *client, subs map[string]*router.Sub) {
 	s.closed.add(facts)
 	s.mu.Unlock()
 	c.debugf("Client connection closed: %s", facts.Reason)
+	// Also of a client that its account had no room for, as the established server tells.
 	if s.cfg().Observer != nil && c.user != nil {
 		s.cfg().Observer.Disconnected(facts)
 	}
