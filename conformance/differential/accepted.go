@@ -25,10 +25,13 @@ func (p *Pair) accepted(s *step, weir, nats *answer) bool {
 	case p.Lag > 0 && weir.err == "no answer" && nats.err == "no responders":
 		// The other nodes may not have heard yet that the stream is gone.
 		return true
+	case p.Lag > 0 && nats.err == "no answer" && len(weir.msgs) > 0 && !strings.HasPrefix(s.subject, "$JS.API."):
+		// A stream loses what comes just after an update that gave it a placement.
+		return true
 	case s.subject == "$JS.API.STREAM.LIST" && strings.Contains(s.body, "offset") && pastTheEnd(weir) && pastTheEnd(nats):
 		// A cluster counts no streams behind the last page.
 		return true
-	case w == badConfig && (n == 0 || n == nameInUse) && strings.Contains(s.body, `"allow_msg_counter":true`) && strings.Contains(s.body, `"subject_delete_marker_ttl"`):
+	case w == badConfig && (n == 0 || n == nameInUse || n == streamNotFound) && strings.Contains(s.body, `"allow_msg_counter":true`) && strings.Contains(s.body, `"subject_delete_marker_ttl"`):
 		// It takes a counter with delete markers, and does not find it again after a restart.
 		return true
 	case w == levelRequired && (n == streamNotFound || n == badJSON || n == badRequest):
@@ -38,10 +41,10 @@ func (p *Pair) accepted(s *step, weir, nats *answer) bool {
 		return true
 	case strings.HasPrefix(s.subject, "$JS.API.DIRECT.") && s.header != nil && nats.err == "no responders":
 		return true
-	case s.reads && w == 0 && wildcardLast(s) && (n == noMessage || status(nats) == "404"):
+	case s.reads() && w == 0 && wildcardLast(s) && (n == noMessage || status(nats) == "404"):
 		// Its index of last messages can miss one after a purge.
 		return true
-	case strings.Contains(s.body, `"no_hdr":true`) && s.many:
+	case strings.Contains(s.body, `"no_hdr":true`) && s.many():
 		// ADR-52: no message of a batch has headers.
 		return true
 	case strings.Contains(s.body, `"up_to_seq"`) && status(nats) == "404" && status(weir) != "404":
@@ -54,7 +57,10 @@ func (p *Pair) accepted(s *step, weir, nats *answer) bool {
 // apart tells whether a change was made by one server only, so that what follows can
 // not be compared.
 func apart(s *step, weir, nats *answer) bool {
-	return strings.HasPrefix(s.subject, "$JS.API.STREAM.") && !s.reads && (failure(weir) == 0) != (failure(nats) == 0)
+	if nats.err == "no answer" && !s.reads() {
+		return true
+	}
+	return strings.HasPrefix(s.subject, "$JS.API.STREAM.") && !s.reads() && (failure(weir) == 0) != (failure(nats) == 0)
 }
 
 // Error codes of the API.

@@ -277,18 +277,5 @@ func schemaAtFault(err error) bool {
 // startOne starts a cluster and connects to it.
 func startOne(ctx context.Context, t *testing.T, bin string, nodes int) *nats.Conn {
 	t.Helper()
-	c, err := procs.New(procs.Spec{Bin: bin, Dir: t.TempDir(), Nodes: nodes})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Kill)
-	if err := c.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
-	nc, err := nats.Connect(c.Nodes[0].URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
+	return connect(t, startCluster(ctx, t, procs.Spec{Bin: bin, Nodes: nodes}))
 }

@@ -63,11 +63,56 @@ func startPair(ctx context.Context, t *testing.T, nodes int) *Pair {
 		}
 		return documents.Check(m.Data)
 	}
-	pair := &Pair{Weir: startOne(ctx, t, weirBin, nodes), Nats: startOne(ctx, t, natsBin, nodes), Check: check}
+	pair := &Pair{Weir: startSide(ctx, t, weirBin, nodes), Nats: startSide(ctx, t, natsBin, nodes), Check: check}
 	if nodes > 1 {
 		pair.Lag = time.Second
 	}
 	return pair
+}
+
+// accounts are in the configuration of both servers.
+const accounts = `
+server_tags: [all]
+accounts {
+  APP { jetstream: enabled, users: [{user: app, password: x}] }
+  LIM {
+    jetstream: {max_mem: 2000, max_file: 5000, max_streams: 2, max_consumers: 2, max_bytes_required: true, store_max_stream_bytes: 2000}
+    users: [{user: limited, password: x}]
+  }
+  SYS { users: [{user: system, password: x}] }
+}
+system_account: SYS
+no_auth_user: app
+`
+
+func startSide(ctx context.Context, t *testing.T, bin string, nodes int) Side {
+	t.Helper()
+	c := startCluster(ctx, t, procs.Spec{Bin: bin, Nodes: nodes, Extra: accounts})
+	return Side{"": connect(t, c), limitedUser: connect(t, c, nats.UserInfo(limitedUser, "x")), systemUser: connect(t, c, nats.UserInfo(systemUser, "x"))}
+}
+
+func startCluster(ctx context.Context, t *testing.T, spec procs.Spec) *procs.Cluster {
+	t.Helper()
+	spec.Dir = t.TempDir()
+	c, err := procs.New(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Kill)
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func connect(t *testing.T, c *procs.Cluster, options ...nats.Option) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(c.Nodes[0].URL(), options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
 }
 
 func TestOneNode(t *testing.T)    { differential(t, 1) }

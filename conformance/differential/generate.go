@@ -153,5 +153,5 @@ func (g *generator) garbage() *step {
 		"STREAM.MSG.DELETE.S0", "DIRECT.GET.S0", "STREAM.NAMES", "STREAM.LIST", "STREAM.DELETE.S0", "INFO",
 		"CONSUMER.CREATE.S0", "CONSUMER.NAMES.S0", "CONSUMER.LIST.S0", "STREAM.CREATE.S0.x", "NOTHING", "STREAM.NOTHING.S0")
 	body := oneOf(g, "", "{}", "[]", "x", "{", `{"name":5}`, `{"seq":"x"}`, "null", `""`, `{"offset":"a"}`, `{"bogus":true}`, "12")
-	return &step{subject: "$JS.API." + verb, body: body, reads: verb == "INFO", silent: verb == "NOTHING" || strings.HasPrefix(verb, "STREAM.NOTHING")}
+	return &step{subject: "$JS.API." + verb, body: body, silent: verb == "NOTHING" || strings.HasPrefix(verb, "STREAM.NOTHING")}
 }

@@ -67,9 +67,7 @@ func (g *generator) publishHeader(s *step, stream string) {
 
 func (g *generator) getMessage() *step {
 	name := g.stream()
-	s := g.api("STREAM.MSG.GET."+name, g.getRequest(name))
-	s.reads = true
-	return s
+	return g.api("STREAM.MSG.GET."+name, g.getRequest(name))
 }
 
 // getRequest asks for one message.
@@ -114,7 +112,6 @@ func (g *generator) directGet() *step {
 			s.subject = "$JS.API.DIRECT.GET." + name + ".x"
 		}
 	}
-	s.reads = true
 	return s
 }
 
@@ -153,7 +150,5 @@ func (g *generator) directBatch() *step {
 	if g.percent(20) {
 		doc["no_hdr"] = true
 	}
-	s := g.api("DIRECT.GET."+name, doc)
-	s.reads, s.many = true, doc["batch"] != nil || doc["multi_last"] != nil
-	return s
+	return g.api("DIRECT.GET."+name, doc)
 }

@@ -190,9 +190,7 @@ func (g *generator) streamInfo() *step {
 	if g.percent(20) {
 		doc["offset"] = oneOf(g, 0, 1, 2, 100, -1)
 	}
-	s := g.api("STREAM.INFO."+name, doc)
-	s.reads = true
-	return s
+	return g.api("STREAM.INFO."+name, doc)
 }
 
 func (g *generator) list() *step {
@@ -203,9 +201,7 @@ func (g *generator) list() *step {
 	if g.percent(40) {
 		doc["subject"] = g.filter(g.stream())
 	}
-	s := g.api(oneOf(g, "STREAM.LIST", "STREAM.NAMES", "STREAM.NAMES"), doc)
-	s.reads = true
-	return s
+	return g.api(oneOf(g, "STREAM.LIST", "STREAM.NAMES", "STREAM.NAMES"), doc)
 }
 
 func (g *generator) purge() *step {

@@ -4,14 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 )
 
+// Side has a connection to one server for each of its users; "" is the one of the
+// account without limits.
+type Side map[string]*nats.Conn
+
 // Pair is a connection to each server.
 type Pair struct {
-	Weir, Nats *nats.Conn
+	Weir, Nats Side
 	// Lag is how long a read may be behind: 0 unless there are replicas.
 	Lag time.Duration
 	// Check, if set, is given every document; what Weir answers has to pass where the
@@ -66,11 +71,11 @@ func (p *Pair) do(s *step) ([]difference, error) {
 		deadline = time.Now().Add(usageLag)
 	}
 	for {
-		weir, err := ask(p.Weir, s)
+		weir, err := ask(p.Weir[s.as], s)
 		if err != nil {
 			return nil, err
 		}
-		nats, err := ask(p.Nats, s)
+		nats, err := ask(p.Nats[s.as], s)
 		if err != nil {
 			return nil, err
 		}
@@ -84,7 +89,7 @@ func (p *Pair) do(s *step) ([]difference, error) {
 			}
 			differences = nil
 		}
-		if len(differences) == 0 || !s.reads || time.Now().After(deadline) {
+		if len(differences) == 0 || !s.reads() || time.Now().After(deadline) {
 			return differences, nil
 		}
 		time.Sleep(lagPause)
@@ -104,9 +109,12 @@ func (p *Pair) check(s *step, a *answer) (all []difference) {
 	return all
 }
 
+// withStreams are the users who may have streams.
+func (s Side) withStreams() []*nats.Conn { return []*nats.Conn{s[""], s[limitedUser]} }
+
 // clear deletes all streams of both servers.
 func (p *Pair) clear(ctx context.Context) error {
-	for _, nc := range []*nats.Conn{p.Weir, p.Nats} {
+	for _, nc := range slices.Concat(p.Weir.withStreams(), p.Nats.withStreams()) {
 		js, err := nc.JetStream(nats.Context(ctx))
 		if err != nil {
 			return err

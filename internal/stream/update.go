@@ -14,9 +14,6 @@ func CheckUpdate(old *api.StreamConfig, cfg api.StreamConfig, limits Limits, ped
 	if cfg.Name != old.Name {
 		return cfg, apierr.JSStreamMismatchErr
 	}
-	if cfg.Mirror != nil && !reflect.DeepEqual(old.Mirror, cfg.Mirror) {
-		return cfg, apierr.JSStreamMirrorNotUpdatableErr
-	}
 	cfg, e := CheckAlone(cfg, limits, pedantic)
 	if e != nil {
 		return cfg, e
@@ -36,6 +33,8 @@ func CheckUpdate(old *api.StreamConfig, cfg api.StreamConfig, limits Limits, ped
 		return refused("cancel deny message deletes")
 	case old.DenyPurge && !cfg.DenyPurge:
 		return refused("cancel deny purge")
+	case cfg.Mirror != nil && !reflect.DeepEqual(old.Mirror, cfg.Mirror):
+		return cfg, apierr.JSStreamMirrorNotUpdatableErr
 	case cfg.AllowMsgCounter != old.AllowMsgCounter:
 		return refused("change message counter setting")
 	case cfg.PersistMode != old.PersistMode:
