@@ -6,6 +6,7 @@ package account
 import (
 	"sync/atomic"
 
+	"weir/internal/base"
 	"weir/internal/conf"
 )
 
@@ -23,7 +24,7 @@ const (
 type Account struct {
 	name     string
 	settings atomic.Pointer[settings]
-	dice     dice
+	dice     base.Random // of mappings
 }
 
 type settings struct {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"sync/atomic"
 
 	"weir/internal/conf"
 	"weir/internal/subject"
@@ -24,17 +23,6 @@ type destination struct {
 	transform *subject.Transform
 }
 
-// dice draws evenly; it is safe for concurrent use.
-type dice struct{ state atomic.Uint64 }
-
-// intN is a number from 0 to below n (splitmix64).
-func (d *dice) intN(n int) int {
-	z := d.state.Add(0x9e3779b97f4a7c15)
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9
-	z = (z ^ (z >> 27)) * 0x94d049bb133111eb
-	return int((z ^ (z >> 31)) % uint64(n))
-}
-
 // Mapped tells whether the account maps any subject.
 func (a *Account) Mapped() bool { return len(a.settings.Load().mappings) > 0 }
 
@@ -46,7 +34,7 @@ func (a *Account) MapSubject(literal string) (mapped string, ok bool) {
 		if !subject.Match(literal, m.source) {
 			continue
 		}
-		share := a.dice.intN(100)
+		share := a.dice.IntN(100)
 		for _, dest := range m.dests {
 			if share < dest.upTo {
 				mapped, _ = dest.transform.Apply(literal)
@@ -65,7 +53,7 @@ func (b *builder) mappings(a *Account, list []conf.Mapping, cluster string) erro
 		m := subjectMap{source: list[i].Subject}
 		upTo := 0
 		for _, dest := range list[i].DestinationsIn(cluster) {
-			t, err := subject.NewRandomTransform(m.source, dest.Subject, a.dice.intN)
+			t, err := subject.NewRandomTransform(m.source, dest.Subject, a.dice.IntN)
 			if err != nil {
 				return fmt.Errorf("mapping of %q in account %s: %w", m.source, a.name, err)
 			}

@@ -1,6 +1,6 @@
 // Package base holds what every other package needs: identifiers, the three
-// classes of error, the clock and the log interface. It imports only the
-// standard library.
+// classes of error, the clock and the log interface, and a few small tools that
+// would otherwise stand in several packages. It imports only the standard library.
 package base
 
 import (

@@ -3,9 +3,9 @@ package conn
 import (
 	"bytes"
 	"fmt"
-	"unsafe"
 
 	"weir/internal/account"
+	"weir/internal/base"
 	"weir/internal/router"
 	"weir/internal/subject"
 	"weir/internal/wire"
@@ -105,7 +105,7 @@ func (c *client) Pub(m *wire.Msg) error {
 func (c *client) publish(m *wire.Msg) error {
 	if !bytes.Equal(m.Subject, c.lastSubject) {
 		switch {
-		case !subject.ValidLiteral(view(m.Subject)) && !c.toleratesSubject(m.Subject):
+		case !subject.ValidLiteral(base.View(m.Subject)) && !c.toleratesSubject(m.Subject):
 			return nil
 		case c.mayPublish(m.Subject):
 			c.lastSubject = append(c.lastSubject[:0], m.Subject...)
@@ -131,11 +131,8 @@ func (c *client) toleratesSubject(subj []byte) bool {
 	if c.options.Pedantic {
 		c.answer(wire.AppendErr(nil, errPublishSubject))
 	}
-	return subject.Valid(view(subj))
+	return subject.Valid(base.View(subj))
 }
-
-// view is a string that is valid as long as b is.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // maxVerdicts bounds the remembered permission checks of one client.
 const maxVerdicts = 512

@@ -39,7 +39,7 @@ func decodePub(r *base.Decoder) (p stream.Pub) {
 	subjectLen, headerLen, dataLen := r.Uvarint(), r.Uvarint(), r.Uvarint()
 	literal := r.Bytes(subjectLen)
 	p = stream.Pub{Header: r.Bytes(headerLen), Data: r.Bytes(dataLen)}
-	p.Subject = view(literal)
+	p.Subject = base.View(literal)
 	return p
 }
 
@@ -49,7 +49,7 @@ func decodePart(r *base.Decoder) (p stream.FastPart) {
 	if len(id) == 0 {
 		return p
 	}
-	p = stream.FastPart{ID: view(id), Seq: r.Uvarint()}
+	p = stream.FastPart{ID: base.View(id), Seq: r.Uvarint()}
 	flags := r.Byte()
 	p.Op, p.GapOK = stream.FastOp(flags>>1), flags&1 == 1
 	if p.Op > stream.FastAbandon {

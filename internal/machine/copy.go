@@ -22,7 +22,7 @@ func (a *applier) copy(body []byte) error {
 		if r.Bad {
 			break
 		}
-		c.Subject = view(literal)
+		c.Subject = base.View(literal)
 		result, err := a.stream.Copy(origin, now, &c, &a.message)
 		if err != nil {
 			return err

@@ -26,7 +26,7 @@ func (a *applier) load(body []byte) error {
 		if r.Bad {
 			break
 		}
-		m.Subject = view(literal)
+		m.Subject = base.View(literal)
 		if err := a.stream.Load(now, &m); err != nil {
 			return err
 		}

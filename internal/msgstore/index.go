@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"slices"
 	"strings"
-	"unsafe"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -397,7 +396,7 @@ func (v view) merged(pattern, from string, wanted func(string) bool, visit func(
 		return nil
 	}
 	err := v.persisted(literalBeginning(pattern), from, func(key []byte, value []byte) (bool, error) {
-		name := unsafe.String(unsafe.SliceData(key), len(key)) // until the next key
+		name := base.View(key) // until the next key
 		if err := upTo(name, true); err != nil || stopped {
 			return false, err
 		}

@@ -3,7 +3,6 @@ package msgstore
 import (
 	"encoding/binary"
 	"hash/crc32"
-	"unsafe"
 
 	"weir/internal/base"
 	"weir/internal/msg"
@@ -68,7 +67,7 @@ func (r record) subjectLen() int { return int(binary.LittleEndian.Uint16(r[32:])
 // subject is valid as long as the bytes of the record are.
 func (r record) subject() string {
 	b := r[recordHead : recordHead+r.subjectLen()]
-	return unsafe.String(unsafe.SliceData(b), len(b))
+	return base.View(b)
 }
 
 func (r record) dataLen() int { return r.size() - recordHead - r.subjectLen() - r.headerLen() }

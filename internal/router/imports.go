@@ -52,7 +52,7 @@ type importing struct {
 // anybody publishes.
 func (r *Router) ServeImports(accounts []*account.Account, env ImportEnv) error {
 	r.importing = &importing{env: env}
-	r.importing.replies.init(env.Clock, r.random)
+	r.importing.replies.init(env.Clock, &r.random)
 	answers := map[*account.Account]bool{}
 	for _, acc := range accounts {
 		for _, im := range acc.ServiceImports() {

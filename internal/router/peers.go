@@ -87,7 +87,7 @@ func (r *Router) pickRemote(remote *subject.Result[*remoteInterest], queue strin
 		if total <= 0 {
 			return nil
 		}
-		at := int64(r.random() % uint64(total))
+		at := int64(r.random.Uint64() % uint64(total))
 		for _, in := range members {
 			if at -= in.count.Load(); at < 0 {
 				return in

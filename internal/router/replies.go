@@ -37,7 +37,7 @@ type replyRoute struct {
 // account: <prefix><name>, where the prefix is this node's alone.
 type replies struct {
 	clock  base.Clock
-	random func() uint64
+	random *base.Random
 	prefix string
 
 	mu     sync.Mutex
@@ -45,13 +45,13 @@ type replies struct {
 	ending replyHeap
 }
 
-func (p *replies) init(clock base.Clock, random func() uint64) {
+func (p *replies) init(clock base.Clock, random *base.Random) {
 	p.clock, p.random = clock, random
 	p.prefix = replyPrefix + p.token() + "."
 	p.byName = make(map[string]*replyRoute)
 }
 
-func (p *replies) token() string { return strconv.FormatUint(p.random(), 36) }
+func (p *replies) token() string { return strconv.FormatUint(p.random.Uint64(), 36) }
 
 // add takes in a route and returns the subject of its answers.
 func (p *replies) add(e *replyRoute) string {

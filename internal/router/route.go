@@ -34,7 +34,7 @@ func (r *Router) deliverToOne(members []*Sub, from *Source, m *Msg) bool {
 	if n == 1 {
 		return r.deliver(members[0], from, m)
 	}
-	start := int(r.random() % uint64(n))
+	start := r.random.IntN(n)
 	for i := range n {
 		if r.deliver(members[(start+i)%n], from, m) {
 			return true

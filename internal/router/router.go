@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 
 	"weir/internal/account"
+	"weir/internal/base"
 	"weir/internal/subject"
 	"weir/internal/wire"
 )
@@ -28,9 +29,8 @@ type Msg = wire.Msg
 type Router struct {
 	// spaces is replaced as a whole under mu, so that publishers look up
 	// without a lock. Two pointers of one account name share one space.
-	spaces atomic.Pointer[map[*account.Account]*space]
-	// seed feeds the choice of queue group members.
-	seed    atomic.Uint64
+	spaces  atomic.Pointer[map[*account.Account]*space]
+	random  base.Random // chooses members of queue groups
 	watcher atomic.Pointer[func(account, subject string)]
 	// importing is nil unless ServeImports was called.
 	importing *importing
@@ -68,7 +68,7 @@ func New(seed uint64) *Router {
 		interest: make(map[interestKey]int),
 		remotes:  make(map[Remote]map[interestKey]*remoteInterest),
 	}
-	r.seed.Store(seed)
+	r.random.Seed(seed)
 	r.spaces.Store(&map[*account.Account]*space{})
 	return r
 }
@@ -100,14 +100,6 @@ func (r *Router) namedLocked(name string) *space {
 		r.byName[name] = s
 	}
 	return s
-}
-
-// random is a well mixed number (splitmix64).
-func (r *Router) random() uint64 {
-	z := r.seed.Add(0x9e3779b97f4a7c15)
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9
-	z = (z ^ (z >> 27)) * 0x94d049bb133111eb
-	return z ^ (z >> 31)
 }
 
 // Publish routes m within acc and returns the number of receivers: local

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unsafe"
 
 	"weir/internal/base"
 )
@@ -83,7 +82,7 @@ func (d *directives) parse(block []byte) {
 			continue
 		}
 		value := bytes.TrimSpace(line[colon+1:])
-		d.set(view(line[:colon]), view(value))
+		d.set(base.View(line[:colon]), base.View(value))
 	}
 }
 
@@ -183,6 +182,3 @@ func withHeader(block []byte, name, value string) []byte {
 	end := line + bytes.Index(block[line:], crlf)
 	return slices.Concat(block[:line], []byte(name+": "+value), block[end:])
 }
-
-// view is b as a string without a copy; it lives as long as b is left alone.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -1,6 +1,10 @@
 package subject
 
-import "slices"
+import (
+	"slices"
+
+	"weir/internal/base"
+)
 
 // manyFilters is the number of literal filters from which a map beats a walk
 // over them.
@@ -53,7 +57,7 @@ func (f Filter) Match(literal string) bool {
 }
 
 // MatchBytes is Match for a subject that is still in a read buffer.
-func (f Filter) MatchBytes(literal []byte) bool { return f.Match(view(literal)) }
+func (f Filter) MatchBytes(literal []byte) bool { return f.Match(base.View(literal)) }
 
 // Subjects returns the subjects that the filter was made of; read-only.
 func (f Filter) Subjects() []string { return f.subjects }

@@ -3,6 +3,8 @@ package subject
 import (
 	"sync"
 	"sync/atomic"
+
+	"weir/internal/base"
 )
 
 // Index finds the subscriptions for a published subject. The zero Index is
@@ -18,10 +20,10 @@ import (
 //     stamp of the subjects that begin with the same token (of all subjects if
 //     it begins with a wildcard).
 //
-// A result is cached when its subject is asked for again: most subjects of a stream
-// that has a message for each are seen once. Slots are filled while holding the read lock and invalidated while holding
-// the write lock, so a result computed before a change never enters the cache
-// after it.
+// A result is cached when its subject is asked for a second time: in a stream with
+// a subject for each message, most are seen once. Slots are filled while holding the
+// read lock and invalidated while holding the write lock, so a result computed
+// before a change never enters the cache after it.
 type Index[T comparable] struct {
 	mu    sync.RWMutex
 	root  level[T]
@@ -83,7 +85,7 @@ func (x *Index[T]) Match(literal string) *Result[T] {
 
 // MatchBytes is Match for a subject that is still in a read buffer. It does not
 // allocate when the result is cached, nor when a single pattern matches.
-func (x *Index[T]) MatchBytes(literal []byte) *Result[T] { return x.Match(view(literal)) }
+func (x *Index[T]) MatchBytes(literal []byte) *Result[T] { return x.Match(base.View(literal)) }
 
 // matchSlow does not keep literal.
 func (x *Index[T]) matchSlow(literal string, hash uint64) *Result[T] {

@@ -5,7 +5,8 @@ package subject
 
 import (
 	"strings"
-	"unsafe"
+
+	"weir/internal/base"
 )
 
 // Valid tells whether s is a subject that may be subscribed to: non-empty
@@ -62,7 +63,7 @@ func Match(literal, pattern string) bool {
 }
 
 // MatchBytes is Match for a subject that is still in a read buffer.
-func MatchBytes(literal []byte, pattern string) bool { return Match(view(literal), pattern) }
+func MatchBytes(literal []byte, pattern string) bool { return Match(base.View(literal), pattern) }
 
 // Overlap tells whether some literal subject is matched by both patterns.
 func Overlap(a, b string) bool {
@@ -135,7 +136,3 @@ func validToken(token string) bool {
 func hasEmptyToken(s string) bool {
 	return s == "" || s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..")
 }
-
-// view reads b as a string without copying. The string must not outlive the
-// call that it is made for, since b will be overwritten.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

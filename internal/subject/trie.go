@@ -15,7 +15,8 @@ type node[T comparable] struct {
 	plain   set[T]
 	queues  map[string]*set[T]
 	next    *level[T]
-	// alone is the result of a subject that only this node matches; nil until it is asked for after a change.
+	// alone is the result of a subject that only this node matches; nil after a
+	// change until it is asked for.
 	alone atomic.Pointer[Result[T]]
 }
 
