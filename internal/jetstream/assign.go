@@ -71,21 +71,24 @@ func (n *Node) assign() {
 	}
 	wanted, unwanted := n.takeChanged(g)
 	var lost []meta.LostReplica
+	var remains []meta.ReplicaRemains
 	for _, a := range wanted {
 		r, _, _ := a.ReplicaOn(n.cfg.Identity.Node)
-		if a.Unsupported(apiLevel) != "" {
+		switch {
+		case a.Unsupported(apiLevel) != "":
 			n.shelveStream(a.Group)
-			continue
-		}
-		if id := (meta.LostReplica{Group: a.Group, Replica: r.ID}); n.watching.isEarlier(id) {
-			lost = append(lost, id)
-			continue
-		}
-		if s := n.streamByGroup(a.Group); s != nil && s.replica == r.ID && s.isLost(a) {
+		case n.isLost(a, r):
 			lost = append(lost, meta.LostReplica{Group: a.Group, Replica: r.ID})
-			continue
+		case a.Asks(r.ID):
+			answer, err := n.remains(a, r)
+			if err != nil {
+				n.openFailed(a, r, err)
+				continue
+			}
+			remains = append(remains, answer)
+		case a.Survey == nil:
+			n.assignOne(a, r)
 		}
-		n.assignOne(a, r)
 	}
 	for _, s := range unwanted {
 		n.removeStream(s)
@@ -93,6 +96,19 @@ func (n *Node) assign() {
 	if len(lost) > 0 && n.losing.CompareAndSwap(false, true) {
 		n.reportLost(lost, func() { n.losing.Store(false) })
 	}
+	if len(remains) > 0 && n.answering.CompareAndSwap(false, true) {
+		n.reportRemains(remains, func() { n.answering.Store(false) })
+	}
+}
+
+// isLost tells whether what the replica r of this node held is gone, although
+// others may have it.
+func (n *Node) isLost(a *meta.Assignment, r base.Replica) bool {
+	if n.watching.isEarlier(meta.LostReplica{Group: a.Group, Replica: r.ID}) || n.seedGone(a, r) {
+		return true
+	}
+	s := n.streamByGroup(a.Group)
+	return s != nil && s.replica == r.ID && s.isLost(a)
 }
 
 // takeChanged returns, of the groups that have to be looked at, the assignments to
@@ -176,8 +192,19 @@ func (n *Node) noteEarlier(a *meta.Assignment) {
 
 func (n *Node) assignOne(a *meta.Assignment, r base.Replica) {
 	s := n.streamByGroup(a.Group)
-	if s != nil && s.replica != r.ID {
+	switch {
+	case s == nil:
+	case s.replica != r.ID:
+		if begins(a, r) && s.replica == a.Seed.Replica {
+			if err := n.bequeath(s, r); err != nil {
+				n.openFailed(a, r, err)
+				return
+			}
+		}
 		n.removeStream(s)
+		s = nil
+	case errors.Is(s.Failure(), errSurveyed): // and the survey was dropped
+		n.dropStream(s)
 		s = nil
 	}
 	if s != nil {
@@ -187,7 +214,7 @@ func (n *Node) assignOne(a *meta.Assignment, r base.Replica) {
 		return
 	}
 	var initial []base.Replica
-	if a.IsInitial(r.ID) {
+	if a.IsInitial(r.ID) && a.Seed == nil {
 		initial = a.Initial
 	}
 	s, err := n.openStream(a, r, initial, a.Preferred == n.cfg.Identity.Node)

@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +30,30 @@ func TestWipedNodeRejoins(t *testing.T) {
 	})
 	if n := len(c.voters("S")); n != 3 {
 		t.Fatalf("%d voters", n)
+	}
+}
+
+// The only replica of a file stream was on a node that comes back with an empty store. It waits, and
+// says why, until an operator takes the replica out: then the stream begins anew.
+func TestOnlyReplicaWiped(t *testing.T) {
+	c := startCluster(t, 3)
+	h := c.all[2]
+	c.createStream(streamConfig("F", api.FileStorage, 1), h)
+	c.createStream(streamConfig("M", api.MemoryStorage, 1), h)
+	c.publish("F")
+	c.kill(h)
+	c.wipe(h)
+	c.start(h)
+	c.until("word of the loss", func() bool {
+		err := h.node.Healthy()
+		return err != nil && strings.Contains(err.Error(), "its data is gone")
+	})
+	c.publish("M")
+	c.propose(&meta.PeerRemove{Account: h.acc.Name(), Name: "F", Node: h.node.cfg.Identity.Node})
+	c.untilHealthy()
+	c.publish("F")
+	if n := c.leader("F").stream("F").Store().Reader().State().FirstSeq; n != 1 {
+		t.Errorf("the stream begins at %d", n)
 	}
 }
 

@@ -106,6 +106,7 @@ type Node struct {
 	changed   changedGroups
 	rng       lockedRand
 	losing    atomic.Bool // lost replicas are being reported
+	answering atomic.Bool // surveys are being answered
 	telling   atomic.Bool // this node's entry is being corrected
 	standing  standings
 	watching  watchList

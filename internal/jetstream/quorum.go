@@ -26,6 +26,9 @@ func (n *Node) watchQuorum() {
 		}
 		next := make(map[*Stream]watch, len(watched))
 		for _, s := range n.allStreams() {
+			if s.headless() {
+				n.askSurvey(s)
+			}
 			w, known := watched[s]
 			if !known {
 				w.opened = now

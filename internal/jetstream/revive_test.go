@@ -3,7 +3,6 @@ package jetstream
 import (
 	"context"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -62,30 +61,64 @@ func TestConsumersOfMemoryStreamsComeBack(t *testing.T) {
 	}
 }
 
-// A memory stream that lost its majority says so, and how to have it back.
+// A memory stream that lost its majority goes on with what is left of it, and loses
+// neither its messages nor its consumers' positions, whoever of the three is left.
 func TestMemoryStreamWithoutMajority(t *testing.T) {
 	c := startCluster(t, 3)
 	c.createStream(streamConfig("S", api.MemoryStorage, 3), c.all...)
 	c.createConsumer("S", "C")
-	left := c.all[0]
-	for _, h := range c.all[1:] {
-		c.kill(h)
+	c.publish("S")
+	c.ackAll("S", "C", 1)
+	for _, left := range []func() *harness{
+		func() *harness { return c.leader("S") },
+		func() *harness { return c.other("S") },
+		func() *harness { return c.all[0] },
+	} {
+		c.publish("S")
+		left := left()
+		t.Logf("%s is left of the servers, %s led", left.name, c.leader("S").name)
+		c.untilEqual("S")
+		want := left.stream("S").Store().Reader().State()
+		for _, h := range c.all {
+			if h != left {
+				c.kill(h)
+			}
+		}
+		for _, h := range c.all {
+			if h != left {
+				c.start(h)
+			}
+		}
+		c.untilHealthy()
+		s := c.leader("S").stream("S")
+		if st := s.Store().Reader().State(); st.Msgs != want.Msgs || st.LastSeq != want.LastSeq {
+			t.Fatalf("%d messages of %d, the last is %d", st.Msgs, want.Msgs, st.LastSeq)
+		}
+		if at := s.ConsumerInfo("C").AckFloor.Stream; at != 1 {
+			t.Errorf("the consumer's ack floor is %d", at)
+		}
+		if len(c.voters("S")) != 3 {
+			t.Errorf("voters are %v", c.voters("S"))
+		}
 	}
-	for _, h := range c.all[1:] {
-		c.start(h)
-	}
-	c.until("word of the loss", func() bool {
-		return slices.ContainsFunc(c.all, func(h *harness) bool {
-			err := h.node.Healthy()
-			return err != nil && strings.Contains(err.Error(), "2 of 3 replicas lost their messages")
-		})
-	})
-	c.until("word of it on the one that is left", left.stream("S").quorumLost)
-	c.kill(left)
-	c.start(left)
-	c.untilHealthy()
 	c.publish("S")
 	c.pullNext("S", "C")
+}
+
+// untilEqual waits until all replicas of a stream have applied the same.
+func (c *testCluster) untilEqual(stream string) {
+	c.until("equal replicas of "+stream, func() bool {
+		return !slices.ContainsFunc(c.all, func(h *harness) bool {
+			s := h.stream(stream)
+			return s == nil || s.Applied() != c.leader(stream).stream(stream).Applied()
+		})
+	})
+}
+
+// other is a node that does not lead a stream.
+func (c *testCluster) other(stream string) *harness {
+	leader := c.leader(stream)
+	return c.all[slices.IndexFunc(c.all, func(h *harness) bool { return h != leader })]
 }
 
 // pullNext pulls the next message of a consumer, where it runs.

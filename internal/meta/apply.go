@@ -85,7 +85,7 @@ type NodeChange struct {
 func (s *State) Apply(index uint64, c Command) Effects {
 	base.Assert(index > s.applied, "meta: applying %d after %d", index, s.applied)
 	s.applied = index
-	t := &transition{State: s, index: index, time: c.Time}
+	t := &transition{State: s, index: index, time: c.Time, fresh: s.nextReplica}
 	if _, first := c.Body.(*MetaInit); s.clusterID == "" && !first {
 		t.result.Err = apierr.JSClusterNotAvailErr
 	} else {
@@ -107,6 +107,8 @@ type transition struct {
 	*State
 	index uint64
 	time  int64
+	// fresh is the first replica that this command makes.
+	fresh base.ReplicaID
 
 	result  Result
 	changed []Change
@@ -139,6 +141,10 @@ func (t *transition) apply(body Body) *apierr.Error {
 		return t.changeMembers(b)
 	case *RestoreEnded:
 		return t.endRestore(b)
+	case *RemainsTold:
+		return t.tellRemains(b)
+	case *SurveyAsked:
+		return t.askSurvey(b)
 	}
 	panic(fmt.Sprintf("bug: meta command %T", body))
 }
@@ -153,6 +159,7 @@ func (t *transition) newReplica(node base.NodeID) base.Replica {
 // put installs an assignment and notes the change.
 func (t *transition) put(kind ChangeKind, a *Assignment, request *Origin) {
 	before := t.groups[a.Group]
+	t.regroup(a)
 	a.Revision = t.index
 	if before != nil {
 		t.detach(before)

@@ -22,7 +22,6 @@ func (t *transition) want(a *Assignment, nodes []base.NodeID) {
 	}
 	a.Replicas = next
 	gone := func(id base.ReplicaID) bool { return withID(next, id) < 0 }
-	a.Replacements = slices.DeleteFunc(a.Replacements, gone)
 	a.Leaving = slices.DeleteFunc(a.Leaving, func(l Leaving) bool { return !gone(l.ID) })
 	for _, r := range before {
 		if gone(r.ID) {
@@ -44,7 +43,38 @@ func (t *transition) removePeer(c *PeerRemove) *apierr.Error {
 	if onNode(have.Replicas, c.Node) < 0 {
 		return apierr.JSClusterPeerNotMemberErr
 	}
+	if t.isAllGone(have) {
+		return t.beginAnew(have, c)
+	}
 	return t.remap(have, c.Node, c.Replacement)
+}
+
+// isAllGone tells whether nothing is left of a file group, although there are nodes for it.
+// Of memory groups see Survey.
+func (t *transition) isAllGone(a *Assignment) bool {
+	alive := func(r base.Replica) bool { return !t.isGone(a, r) }
+	return a.Storage() != api.MemoryStorage && !slices.ContainsFunc(a.Members, alive) && slices.ContainsFunc(a.Replicas, alive)
+}
+
+// beginAnew starts a group of which nothing is left anew, empty: that an operator
+// changes its members says that what was lost will not come back.
+func (t *transition) beginAnew(have *Assignment, c *PeerRemove) *apierr.Error {
+	nodes := slices.DeleteFunc(have.Nodes(), func(node base.NodeID) bool {
+		n := t.byNode[node]
+		return node == c.Node && len(have.Replicas) > 1 || n == nil || n.Removed
+	})
+	if n := t.byNode[c.Replacement]; n != nil && !n.Removed && !slices.Contains(nodes, c.Replacement) {
+		nodes = append(slices.DeleteFunc(nodes, func(node base.NodeID) bool { return node == c.Node }), c.Replacement)
+	}
+	if len(nodes) == 0 {
+		t.result.Assignment = have
+		return apierr.JSPeerRemapErr
+	}
+	a := have.clone()
+	t.want(a, nodes)
+	t.restart(a)
+	t.put(Moved, a, nil)
+	return nil
 }
 
 // remap replaces the replica on a node by one on another. Without a usable
@@ -129,31 +159,25 @@ func (a *Assignment) lose(id base.ReplicaID) {
 
 // replace puts a fresh replica on a node in place of the wanted one at i.
 func (t *transition) replace(a *Assignment, i int, node base.NodeID) {
-	old := a.Replicas[i].ID
-	a.Replacements = slices.DeleteFunc(a.Replacements, func(id base.ReplicaID) bool { return id == old })
 	a.Replicas[i] = t.newReplica(node)
-	a.Replacements = append(a.Replacements, a.Replicas[i].ID)
 }
 
-// restartIfEmpty starts a memory group anew when nothing of it is left: every
-// member is lost, none is leaving, and every wanted replica only stands in for
-// a lost one.
+// restartIfEmpty starts a memory group anew when it is plain that nothing of it is left:
+// every member is lost and nobody else was ever given anything.
 func (t *transition) restartIfEmpty(a *Assignment) {
+	old := func(r base.Replica) bool { return r.ID < t.fresh }
 	if a.Storage() == api.MemoryStorage && len(a.Lost) == len(a.Members) &&
-		len(a.Leaving) == 0 && len(a.Replacements) == len(a.Replicas) {
+		len(a.Leaving) == 0 && !slices.ContainsFunc(a.Replicas, old) {
 		t.restart(a)
 	}
 }
 
-// restartIfGone starts a group anew, empty, when all of its members are lost or
+// restartIfGone starts a file group anew, empty, when all of its members are lost or
 // were on nodes that were down when they were removed: such a node comes back
-// without what it held, so nobody could ever elect a leader.
+// without what it held, so nobody could ever elect a leader. Of memory groups see
+// Survey.
 func (t *transition) restartIfGone(have *Assignment) {
-	alive := func(r base.Replica) bool {
-		n := t.byNode[r.Node]
-		return n != nil && !n.Gone && !slices.Contains(have.Lost, r.ID)
-	}
-	if slices.ContainsFunc(have.Members, alive) || !slices.ContainsFunc(have.Replicas, alive) {
+	if !t.isAllGone(have) {
 		return
 	}
 	a := have.clone()
@@ -167,7 +191,8 @@ func (t *transition) restart(a *Assignment) {
 		a.Replicas[i] = t.newReplica(r.Node)
 	}
 	a.Initial, a.Members = slices.Clone(a.Replicas), slices.Clone(a.Replicas)
-	a.Lost, a.Leaving, a.Replacements, a.Reconfig, a.Preferred, a.MembersIndex = nil, nil, nil, nil, 0, 0
+	a.Lost, a.Leaving, a.Reconfig, a.Preferred, a.MembersIndex = nil, nil, nil, 0, 0
+	a.Survey, a.Seed = nil, nil
 }
 
 func (t *transition) changeMembers(c *MembersChanged) *apierr.Error {
@@ -185,9 +210,14 @@ func (t *transition) changeMembers(c *MembersChanged) *apierr.Error {
 		return nil
 	}
 	a := have.clone()
+	a.Survey = nil // there is a leader; what is left now follows from the members
 	a.Members, a.MembersIndex = slices.Clone(c.Members), c.Index
 	a.Lost = slices.DeleteFunc(a.Lost, func(id base.ReplicaID) bool { return withID(a.Members, id) < 0 })
-	a.Replacements = slices.DeleteFunc(a.Replacements, func(id base.ReplicaID) bool { return withID(a.Members, id) >= 0 })
+	for _, r := range a.Members {
+		if !have.has(r.ID) {
+			a.lose(r.ID) // it was lost before anybody knew that it was a member
+		}
+	}
 	a.Leaving = slices.DeleteFunc(a.Leaving, func(l Leaving) bool {
 		return l.Since <= c.Seen && withID(a.Members, l.ID) < 0
 	})

@@ -110,6 +110,22 @@ func (r *runner) parse(d *datadriven.TestData) (Body, error) {
 	case "members":
 		return &MembersChanged{Group: base.GroupID(number(scan(d, "group"))), Members: replicas(d, "now"),
 			Index: number(scan(d, "index")), Seen: r.seen(d)}, nil
+	case "remains":
+		told := ReplicaRemains{Group: base.GroupID(number(scan(d, "group"))), Remains: Remains{
+			Replica: base.ReplicaID(number(scan(d, "replica"))), Term: number(scan(d, "term")), Index: number(scan(d, "index")),
+		}}
+		if a := r.state.ByGroup(told.Group); a != nil && a.Survey != nil {
+			told.Since = a.Survey.Since
+		}
+		if v := scan(d, "since"); v != "" {
+			told.Since = number(v)
+		}
+		return &RemainsTold{Told: []ReplicaRemains{told}}, nil
+	case "ask-survey":
+		if a := r.state.ByGroup(base.GroupID(number(scan(d, "group")))); a != nil && revision == 0 {
+			revision = a.Revision
+		}
+		return &SurveyAsked{Group: base.GroupID(number(scan(d, "group"))), By: base.ReplicaID(number(scan(d, "by"))), Revision: revision}, nil
 	case "restored":
 		return &RestoreEnded{Group: base.GroupID(number(scan(d, "group"))), Kept: d.HasArg("kept")}, nil
 	}
@@ -289,6 +305,15 @@ func formatAssignment(a *Assignment) string {
 	}
 	if len(a.Lost) > 0 {
 		text += fmt.Sprintf(" lost=%d", a.Lost)
+	}
+	if a.Survey != nil {
+		text += fmt.Sprintf(" survey=%d", a.Survey.Since)
+		for _, r := range a.Survey.Remains {
+			text += fmt.Sprintf("(%d:%d.%d)", r.Replica, r.Term, r.Index)
+		}
+	}
+	if a.Seed != nil {
+		text += fmt.Sprintf(" seed=%d:%d.%d", a.Seed.Replica, a.Seed.Term, a.Seed.Index)
 	}
 	if a.RaftName != "" {
 		text += " raft=" + a.RaftName

@@ -48,9 +48,12 @@ type Assignment struct {
 	MembersIndex uint64 `json:"members_index,omitempty"`
 	// Lost are those of Members whose state is gone.
 	Lost []base.ReplicaID `json:"lost,omitempty"`
-	// Replacements are those of Replicas that stand in for a lost one and were
-	// not yet reported as members.
-	Replacements []base.ReplicaID `json:"replacements,omitempty"`
+
+	// Survey runs while it is found out what a memory group that lost its majority has
+	// left; nil otherwise.
+	Survey *Survey `json:"survey,omitempty"`
+	// Seed is what the first of Initial begins with; nil: with nothing.
+	Seed *Seed `json:"seed,omitempty"`
 
 	// Restoring: a backup is being put into the stream. It takes its name and subjects, and nobody sees it.
 	Restoring bool `json:"restoring,omitempty"`
@@ -159,19 +162,19 @@ func (a *Assignment) Unsupported(apiLevel int) (reason string) {
 // requiredLevelKey is the metadata that says which API level a stream needs.
 const requiredLevelKey = "_nats.req.level"
 
-// Loss says why the group can elect no leader any more: so many of its members have
+// Loss says why the group can elect no leader, now or any more: so many of its members have
 // lost what they held that the others are no majority. It is empty otherwise. Members
 // may be those before the group's latest change, so it explains the lack of a leader
 // and does not prove it.
 func (a *Assignment) Loss() string {
 	lost, of := len(a.Lost), len(a.Members)
 	switch {
+	case a.Survey != nil:
+		return "most of its replicas lost their messages with a restart; it goes on with what the others have when all of their servers have answered"
 	case of-lost > of/2:
 		return ""
-	case a.Storage() == api.MemoryStorage:
-		return fmt.Sprintf("%d of %d replicas lost their messages with a restart and the others are no majority; it comes back empty when their servers restart, too", lost, of)
 	case lost == of:
-		return "its data is gone, as the stores of all its servers were replaced; delete the stream, and restore it from a backup if there is one"
+		return "its data is gone, as the stores of all its servers were replaced; delete the stream and restore it from a backup, or remove one of its peers to have it begin anew, empty"
 	}
 	return fmt.Sprintf("%d of %d replicas lost their data, as it was damaged or the stores of their servers were replaced, and the others are no majority; "+
 		"delete the stream, and restore it from a backup if there is one", lost, of)
@@ -184,6 +187,9 @@ func (a *Assignment) overlaps(subj string) bool {
 	return slices.ContainsFunc(a.Config.Subjects, func(s string) bool { return subject.Overlap(s, subj) })
 }
 
+// IsGone tells whether a replica will never take part in the group again.
+func (a *Assignment) IsGone(id base.ReplicaID) bool { return !a.has(id) || slices.Contains(a.Lost, id) }
+
 // clone is a copy to change.
 func (a *Assignment) clone() *Assignment {
 	c := *a
@@ -192,7 +198,9 @@ func (a *Assignment) clone() *Assignment {
 	c.Replicas = slices.Clone(a.Replicas)
 	c.Leaving = slices.Clone(a.Leaving)
 	c.Lost = slices.Clone(a.Lost)
-	c.Replacements = slices.Clone(a.Replacements)
+	if a.Survey != nil {
+		c.Survey = &Survey{a.Survey.Since, a.Survey.By, slices.Clone(a.Survey.Remains)}
+	}
 	return &c
 }
 

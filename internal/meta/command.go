@@ -135,7 +135,8 @@ type AccountPurge struct {
 
 // PeerRemove takes a stream's replica off a node. Replacement is the node for
 // another one; with none (0) a group of several goes on with fewer and a group
-// of one stays as it is: the result is 10075 either way.
+// of one stays as it is: the result is 10075 either way. A file group of which
+// nothing is left starts anew, empty.
 type PeerRemove struct {
 	Account     string      `json:"account"`
 	Name        string      `json:"name"`
@@ -147,7 +148,8 @@ type PeerRemove struct {
 // ReplicasLost says that replicas have lost their state: memory replicas of a
 // process that restarted, or corrupt ones. Each gets a fresh ReplicaID on the
 // same node, which its leader fills. When every replica of a memory group is
-// lost the group starts anew, empty. The last replica of a file group is not
+// lost the group starts anew, empty; when most are, with what the others have (see
+// Survey). The last replica of a file group is not
 // replaced: its files are all there is. The member of the meta group is
 // reported with base.MetaGroup.
 type ReplicasLost struct {
@@ -175,6 +177,28 @@ type MembersChanged struct {
 	Seen uint64 `json:"seen"`
 }
 
+// SurveyAsked is the word of a replica of a memory group, By, that by the members
+// that it knows the group can have no leader any more: Members were those of
+// before a change, and do not show it. Nothing happens unless the assignment
+// still has the given Revision.
+type SurveyAsked struct {
+	Group    base.GroupID   `json:"group"`
+	By       base.ReplicaID `json:"by"`
+	Revision uint64         `json:"revision"`
+}
+
+// RemainsTold are answers of stopped replicas to surveys.
+type RemainsTold struct {
+	Told []ReplicaRemains `json:"told"`
+}
+
+// ReplicaRemains is a replica's answer to the Survey that began at Since.
+type ReplicaRemains struct {
+	Group base.GroupID `json:"group"`
+	Since uint64       `json:"since"`
+	Remains
+}
+
 // Kinds of commands. Never reuse a number.
 const (
 	kindMetaInit byte = iota + 1
@@ -190,6 +214,8 @@ const (
 	kindMembersChanged
 	_ // was never proposed
 	kindRestoreEnded
+	kindRemainsTold
+	kindSurveyAsked
 )
 
 func (*MetaInit) kind() byte         { return kindMetaInit }
@@ -204,6 +230,8 @@ func (*PeerRemove) kind() byte       { return kindPeerRemove }
 func (*ReplicasLost) kind() byte     { return kindReplicasLost }
 func (*MembersChanged) kind() byte   { return kindMembersChanged }
 func (*RestoreEnded) kind() byte     { return kindRestoreEnded }
+func (*RemainsTold) kind() byte      { return kindRemainsTold }
+func (*SurveyAsked) kind() byte      { return kindSurveyAsked }
 
 func newBody(kind byte) Body {
 	switch kind {
@@ -231,6 +259,10 @@ func newBody(kind byte) Body {
 		return new(MembersChanged)
 	case kindRestoreEnded:
 		return new(RestoreEnded)
+	case kindRemainsTold:
+		return new(RemainsTold)
+	case kindSurveyAsked:
+		return new(SurveyAsked)
 	}
 	return nil
 }

@@ -148,8 +148,32 @@ func checkAssignment(t testing.TB, s *State, a *Assignment, used map[base.Replic
 		}
 		note(l.Replica)
 	}
-	if a.Storage() == "memory" && len(a.Lost) == len(a.Members) && len(a.Leaving) == 0 && len(a.Replacements) == len(a.Replicas) {
-		t.Fatalf("%s: all lost and not started anew", formatAssignment(a))
+	checkSurvey(t, s, a)
+}
+
+// checkSurvey checks that who may have something is asked, and that nobody else is.
+func checkSurvey(t testing.TB, s *State, a *Assignment) {
+	t.Helper()
+	dead := func(r base.Replica) bool {
+		n := s.byNode[r.Node]
+		return slices.Contains(a.Lost, r.ID) || n == nil || n.Gone
+	}
+	alive := slices.DeleteFunc(slices.Clone(a.Members), dead)
+	if got, want := a.Survey != nil, a.Storage() == "memory" && 2*len(alive) <= len(a.Members); got != want && (want || a.Survey.By == 0) {
+		t.Fatalf("%s: survey %t, want %t", formatAssignment(a), got, want)
+	}
+	if a.Survey == nil {
+		return
+	}
+	for _, r := range alive {
+		if !a.has(r.ID) {
+			t.Fatalf("%s: %d may vote and is not asked", formatAssignment(a), r.ID)
+		}
+	}
+	for i, r := range a.Survey.Remains {
+		if !a.has(r.Replica) || slices.ContainsFunc(a.Survey.Remains[:i], func(o Remains) bool { return o.Replica == r.Replica }) {
+			t.Fatalf("%s: an answer of nobody", formatAssignment(a))
+		}
 	}
 }
 
@@ -193,7 +217,7 @@ func (g *generator) body() Body {
 		}
 		return c
 	}
-	switch g.rng.IntN(14) {
+	switch g.rng.IntN(16) {
 	case 0:
 		g.nextID++
 		return &NodeJoin{Name: fmt.Sprint("n", g.rng.IntN(6)), Node: g.nextID - base.NodeID(g.rng.IntN(2))}
@@ -215,6 +239,8 @@ func (g *generator) body() Body {
 		return g.lost()
 	case 12:
 		return g.members()
+	case 13, 14:
+		return g.remains()
 	}
 	return &RestoreEnded{Group: g.group(), Kept: g.rng.IntN(2) == 0}
 }
@@ -254,7 +280,26 @@ func (g *generator) members() Body {
 	if a == nil {
 		return &MembersChanged{Group: 99}
 	}
-	return &MembersChanged{Group: a.Group, Members: a.Replicas, Index: a.MembersIndex + 1, Seen: a.Revision}
+	members := slices.Clone(a.Replicas)
+	if g.rng.IntN(3) == 0 {
+		members[0] = a.Members[g.rng.IntN(len(a.Members))]
+	}
+	return &MembersChanged{Group: a.Group, Members: members, Index: a.MembersIndex + 1, Seen: a.Revision}
+}
+
+func (g *generator) remains() Body {
+	if a := g.state.ByGroup(g.group()); a != nil && a.Storage() == "memory" && g.rng.IntN(4) == 0 {
+		return &SurveyAsked{Group: a.Group, By: a.Replicas[0].ID, Revision: a.Revision}
+	}
+	c := &RemainsTold{}
+	g.state.All(func(a *Assignment) bool {
+		if a.Survey != nil && g.rng.IntN(2) == 0 {
+			r := a.Replicas[g.rng.IntN(len(a.Replicas))]
+			c.Told = append(c.Told, ReplicaRemains{a.Group, a.Survey.Since, Remains{r.ID, g.rng.Uint64N(3), g.rng.Uint64N(3)}})
+		}
+		return true
+	})
+	return c
 }
 
 func (g *generator) account() string { return string(rune('A' + g.rng.IntN(2))) }

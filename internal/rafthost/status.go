@@ -111,6 +111,16 @@ func (g *Group) Status() Status {
 	return s
 }
 
+// CanDecide tells whether the members for which alive holds could elect a leader, by
+// the configuration that this replica knows. A replica without one knows nothing
+// against it.
+func (g *Group) CanDecide(alive func(base.ReplicaID) bool) bool {
+	g.mu.Lock()
+	m := g.members
+	g.mu.Unlock()
+	return m.quorum(alive)
+}
+
 func (g *Group) peerStatus(r base.Replica) PeerStatus {
 	n := &g.node
 	p := PeerStatus{Replica: r, Learner: g.members.isLearner(r.ID)}

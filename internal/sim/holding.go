@@ -59,21 +59,3 @@ func (w *world) ended(n *node) {
 		h.ended(n)
 	}
 }
-
-// relieve does what operators have to for memory streams that have too few replicas left
-// to elect a leader: it restarts the others.
-func (w *world) relieve() {
-	for _, h := range w.holdings {
-		for _, n := range w.nodes {
-			s := n.life.streamNamed(h.config.Name)
-			if !h.memory() || s == nil || s.Assignment().Loss() == "" || s.Leads() || s.Group().Status().Leader.Leader != 0 {
-				continue
-			}
-			w.logf("restart %s, as %s says: %s", n.name, h.config.Name, s.Assignment().Loss())
-			if err := n.stop(); err != nil {
-				w.fail("stop %s: %v", n.name, err)
-			}
-			w.startNode(n)
-		}
-	}
-}
