@@ -296,12 +296,12 @@ func (s *registryState) find(c *Credentials) (*User, error) {
 		return s.findNKey(c)
 	}
 	if c.User != "" {
-		if u := s.users[c.User]; u != nil && samePassword(u.conf.Password, c.Password) {
+		if u := s.users[c.User]; u != nil && SamePassword(u.conf.Password, c.Password) {
 			return u, nil
 		}
 		return nil, ErrUnauthorized
 	}
-	if s.token != "" && c.Token != "" && samePassword(s.token, c.Token) {
+	if s.token != "" && c.Token != "" && SamePassword(s.token, c.Token) {
 		return s.single, nil
 	}
 	return nil, ErrUnauthorized
@@ -328,8 +328,9 @@ func (s *registryState) findNKey(c *Credentials) (*User, error) {
 	return u, nil
 }
 
-// samePassword compares with a configured password in plain text or bcrypt.
-func samePassword(configured, given string) bool {
+// SamePassword compares what somebody presents with a configured password, which is
+// in plain text or a bcrypt hash.
+func SamePassword(configured, given string) bool {
 	if strings.HasPrefix(configured, "$2") && len(configured) == 60 {
 		return bcrypt.CompareHashAndPassword([]byte(configured), []byte(given)) == nil
 	}

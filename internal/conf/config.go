@@ -190,8 +190,8 @@ type Cluster struct {
 	Port          int
 	Advertise     string // "host" or "host:port" told to other servers
 	Authorization Authorization
-	// Routes are the servers to connect to, with user and password if they want
-	// one. One that is reachable is enough to find all.
+	// Routes are the servers to connect to: host and port, with user and password if
+	// they want one. One that is reachable is enough to find all.
 	Routes []*url.URL
 	// ConnectRetries is how often a server that was learned from another one,
 	// and is not in Routes, is dialled again.

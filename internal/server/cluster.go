@@ -3,10 +3,10 @@ package server
 import (
 	"fmt"
 	"net"
-	"net/url"
 	"slices"
 	"strconv"
 
+	"weir/internal/account"
 	"weir/internal/base"
 	"weir/internal/cluster"
 	"weir/internal/jetstream"
@@ -34,7 +34,7 @@ func (s *Server) buildCluster(node base.NodeID) error {
 	}
 	if c.Authorization.Username != "" {
 		cfg.Authorize = func(user, password string) bool {
-			return user == c.Authorization.Username && password == c.Authorization.Password
+			return user == c.Authorization.Username && account.SamePassword(c.Authorization.Password, password)
 		}
 	}
 	mesh, err := cluster.New(cfg, s.router, peerHandler{s})
@@ -139,12 +139,20 @@ func (s *Server) updateConnectURLs() {
 	if s.mesh == nil || s.cfg.NoAdvertise {
 		return
 	}
+	s.clients.SetConnectURLs(s.connectURLs())
+}
+
+// connectURLs are the addresses of all servers that clients are told of.
+func (s *Server) connectURLs() []string {
+	if s.mesh == nil {
+		return nil
+	}
 	urls := s.clientURLs()
 	for _, p := range s.mesh.Peers() {
 		urls = append(urls, p.ClientURLs...)
 	}
 	slices.Sort(urls)
-	s.clients.SetConnectURLs(slices.Compact(urls))
+	return slices.Compact(urls)
 }
 
 // expectedPeers is how many JetStream nodes the configuration names, this one
@@ -163,9 +171,8 @@ func (s *Server) expectedPeers() int {
 	}
 	named, self := map[string]bool{}, false
 	for _, r := range s.cfg.Cluster.Routes {
-		host := routeAddress(r)
-		named[host] = true
-		self = self || own[host] || s.isLocal(host)
+		named[r.Host] = true
+		self = self || own[r.Host] || s.isLocal(r.Host)
 	}
 	if self {
 		return len(named)
@@ -190,12 +197,4 @@ func (s *Server) isLocal(address string) bool {
 	}
 	ip := net.ParseIP(host)
 	return ip != nil && ip.IsLoopback()
-}
-
-// routeAddress is a route's host and port.
-func routeAddress(r *url.URL) string {
-	if r.Port() == "" {
-		return net.JoinHostPort(r.Hostname(), "6222")
-	}
-	return r.Host
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/crypto/bcrypt"
 
 	"weir/internal/base"
 	"weir/internal/conf"
@@ -24,6 +25,21 @@ const (
 	patience = 90 * time.Second
 	testTime = 8 * time.Minute
 )
+
+// until waits for a condition.
+func until(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(patience)
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
 
 // testCluster is a cluster of servers in this process, on loopback.
 type testCluster struct {
@@ -116,6 +132,34 @@ func (c *testCluster) connect(i int) (*nats.Conn, jetstream.JetStream) {
 		c.t.Fatal(err)
 	}
 	return nc, js
+}
+
+// TestClusterPasswordAsHash: who listens needs to know only a hash of what the
+// routes of the others name.
+func TestClusterPasswordAsHash(t *testing.T) {
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := func(name, cluster string) *Server {
+		cfg, err := conf.Parse(fmt.Sprintf(`server_name: %s, listen: "127.0.0.1:-1", cluster { name: test, listen: "127.0.0.1:-1", %s }`, name, cluster), "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := New(cfg, base.NopLogger{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Shutdown)
+		if err := s.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	first := start("n1", fmt.Sprintf(`authorization { user: route, password: %q }`, hash))
+	_, _, addr := first.Addrs()
+	second := start("n2", fmt.Sprintf(`routes: [ "nats://route:secret@%s" ]`, addr))
+	until(t, "a link between the two", func() bool { return len(first.mesh.Peers()) == 1 && len(second.mesh.Peers()) == 1 })
 }
 
 // TestClusterServesWhileEachNodeRestarts publishes and consumes through every

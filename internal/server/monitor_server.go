@@ -6,7 +6,6 @@ import (
 	"net"
 	"runtime"
 	"runtime/metrics"
-	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -84,7 +83,7 @@ func (s *source) varzCluster() (v monitor.VarzCluster) {
 		Name: c.Name, Host: c.Host, Port: portOf(s.mesh.Addr(), c.Port), AuthTimeout: c.Authorization.Timeout.Seconds(),
 	}
 	for _, r := range c.Routes {
-		v.URLs = append(v.URLs, routeAddress(r))
+		v.URLs = append(v.URLs, r.Host)
 	}
 	return v
 }
@@ -110,19 +109,6 @@ func portOf(addr net.Addr, configured int) int {
 		return configured
 	}
 	return n
-}
-
-// connectURLs are the addresses of all servers that clients are told of.
-func (s *source) connectURLs() []string {
-	if s.mesh == nil {
-		return nil
-	}
-	urls := s.clientURLs()
-	for _, p := range s.mesh.Peers() {
-		urls = append(urls, p.ClientURLs...)
-	}
-	slices.Sort(urls)
-	return slices.Compact(urls)
 }
 
 // usageEvery is how long a reading of the process's usage stands, so that a

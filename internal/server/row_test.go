@@ -361,16 +361,7 @@ func (r *rows) settle(nc *nats.Conn) {
 // until waits for a condition.
 func (r *rows) until(what string, holds func() bool) {
 	r.t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	timeout := time.After(patience)
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-timeout:
-			r.t.Fatalf("not in time: %s", what)
-		}
-	}
+	until(r.t, what, holds)
 }
 
 // stream makes a stream of its name's subject tree.

@@ -49,9 +49,7 @@ type Server struct {
 	system   *system
 	monitor  *monitoring // nil without a monitoring listener
 
-	mu      sync.Mutex
 	store   storeFS
-	started bool
 	stopped chan struct{} // closed when Shutdown is done
 	once    sync.Once
 }
@@ -159,9 +157,6 @@ func (s *Server) storeName() string { return s.cfg.ServerName }
 // Start opens all listeners and begins to serve. When it returns an error, what
 // was started is ended by Shutdown.
 func (s *Server) Start() error {
-	s.mu.Lock()
-	s.started = true
-	s.mu.Unlock()
 	if s.monitor != nil {
 		if err := s.monitor.start(); err != nil {
 			return err

@@ -14,6 +14,7 @@ import (
 
 	"weir/internal/base"
 	"weir/internal/conf"
+	"weir/internal/router"
 )
 
 const monitoredConfig = `
@@ -87,6 +88,30 @@ func pick(t *testing.T, document []byte, path ...string) string {
 		value = fields[key]
 	}
 	return fmt.Sprint(value)
+}
+
+// A request is what it was published to, whatever subject a stored message that came
+// on the way of one had: of that there may be no document.
+func TestSystemRequestByRoute(t *testing.T) {
+	s := monitored(t)
+	sys := connect(t, s, "sys")
+	answers, err := sys.SubscribeSync("answers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sys.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	s.router.Publish(s.accounts.System(), router.Internal, &router.Msg{
+		Subject: []byte("$SYS.REQ.SERVER.PING.NOTHING"), To: []byte("$SYS.REQ.SERVER.PING.IDZ"), Reply: []byte("answers"),
+	})
+	m, err := answers.NextMsg(patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name := pick(t, m.Data, "name"); name != "m1" {
+		t.Errorf("answer %s", m.Data)
+	}
 }
 
 func TestSystemRequests(t *testing.T) {

@@ -161,7 +161,7 @@ func (y *system) receive(sub *router.Sub, _ router.Source, m *router.Msg) {
 	if len(m.Reply) == 0 || sub.Imported(m) {
 		return
 	}
-	subject, reply, body := string(m.Subject), string(m.Reply), slices.Clone(m.Payload)
+	subject, reply, body := string(m.Route()), string(m.Reply), slices.Clone(m.Payload)
 	acc := sub.Account()
 	if !y.enqueue(func() { y.answer(acc, subject, reply, body) }) {
 		y.server.log.Warnf("Too many system requests wait: %s is dropped", subject)
