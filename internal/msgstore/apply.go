@@ -91,7 +91,7 @@ func sized(buf []byte, n int) []byte {
 
 // decode fills m from the bytes of a whole record.
 func (s *Store) decode(b []byte, at place, m *msg.Message) error {
-	rec, need, err := parseHead(b)
+	rec, need, err := parseHead(at.seg.format, b)
 	if err == nil && need > 0 {
 		err = errRecordCut
 	}

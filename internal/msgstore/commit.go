@@ -157,7 +157,7 @@ func (s *Store) kill(b *pebble.Batch, v victim) error {
 	g.deadBytes += int64(t.size(pos))
 	s.newlyDead += int64(t.size(pos))
 	if v.erase {
-		x := erasure{key: s.file(g), seq: v.seq, time: v.time, off: int64(t.offs[pos]), size: t.size(pos)}
+		x := erasure{key: s.file(g), seq: v.seq, time: v.time, off: int64(t.offs[pos]), size: t.size(pos), format: g.format}
 		if err := b.Set(x.dbKey(), x.encode(), nil); err != nil {
 			return err
 		}

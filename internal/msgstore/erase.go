@@ -3,7 +3,6 @@ package msgstore
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -22,20 +21,31 @@ type erasure struct {
 	time int64
 	off  int64
 	size int
+	// format is that of the record; blank ones are of the same.
+	format format
 }
 
 func (x erasure) dbKey() []byte { return appendUintKey(nil, x.key.store, kindErase, x.seq) }
 
 func (x erasure) encode() []byte {
-	return appendUints([]byte{metaVersion}, x.key.id, uint64(x.time), uint64(x.off), uint64(x.size))
+	return appendUints([]byte{metaVersion}, x.key.id, uint64(x.time), uint64(x.off), uint64(x.size), uint64(x.format))
 }
 
 // blank is a record of the same size that says nothing but its sequence and, as
 // searches by time go through it, its time.
 func (x erasure) blank() []byte {
-	n := x.size - recordHead
-	subject := strings.Repeat("-", min(n, 1))
-	m := msg.Message{Seq: x.seq, Time: x.time, Subject: subject, Data: make([]byte, n-len(subject))}
+	m := msg.Message{Seq: x.seq, Time: x.time}
+	if x.format == wideFormat {
+		m.Data = make([]byte, x.size-wideHead)
+		return appendWide(nil, &m)
+	}
+	// Bodies of some lengths do not exist with one subject, but then with another.
+	for _, subject := range []string{"", "-"} {
+		if n, ok := bodyLen(x.size - compactHead(x.seq, len(subject), false)); ok {
+			m.Subject, m.Data = subject, make([]byte, n)
+			break
+		}
+	}
 	return appendRecord(nil, &m)
 }
 
@@ -79,7 +89,11 @@ func (s *Store) redoErasures() error {
 		seq, _ := uintOfKey(prefix, key)
 		d := decodeRecord(value)
 		x := erasure{key: fileKey{s.number, d.Uvarint()}, seq: seq, time: int64(d.Uvarint()), off: int64(d.Uvarint()), size: int(d.Uvarint())}
-		if d.Bad || x.size < recordHead || x.size > maxRecord {
+		x.format = wideFormat
+		if len(d.Rest) > 0 { // there was one format at first
+			x.format = format(d.Uvarint())
+		}
+		if d.Bad || x.size < x.format.least() || x.size > maxRecord || x.format > compactFormat {
 			return false, base.Corruptf("erasure of message %d does not decode", seq)
 		}
 		if known[x.key.id] {

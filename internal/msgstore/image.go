@@ -22,7 +22,7 @@ import (
 // of all that (uint32), little endian. The header comes first, then keys, then
 // records in the order of their sequences, then the end with the counts.
 const (
-	imageVersion = 1
+	imageVersion = byte(compactFormat) // and of the records; those of the first are read too
 
 	frameHeader  = 'H' // version, then the store's meta
 	frameKeys    = 'K' // key and value, each with its length before it, repeated
@@ -83,7 +83,7 @@ func (i *Image) WriteTo(w io.Writer) (int64, error) {
 	}
 	out.begin(frameRecords)
 	err = i.records(func(rec record) error {
-		out.buf = append(out.buf, rec[:rec.size()]...)
+		out.buf = append(out.buf, rec.bytes()...)
 		records++
 		out.next(frameRecords)
 		return out.err
@@ -138,19 +138,23 @@ func (i *Image) segmentRecords(g *segment, visit func(record) error) error {
 	defer it.Close()
 	isDead := it.First()
 	err = i.s.walk(fileKey{i.number, g.id}, g, func(_ int64, rec record) error {
-		if rec.seq() < i.meta.state.FirstSeq {
+		if rec.seq < i.meta.state.FirstSeq {
 			return nil
 		}
 		for ; isDead; isDead = it.Next() {
 			dead, _ := uintOfKey(prefix, it.Key())
-			if dead == rec.seq() {
+			if dead == rec.seq {
 				return nil
 			}
-			if dead > rec.seq() {
+			if dead > rec.seq {
 				break
 			}
 		}
 		if err := rec.checkBody(); err != nil {
+			return err
+		}
+		rec, err := rec.renewed()
+		if err != nil {
 			return err
 		}
 		return visit(rec)
@@ -178,7 +182,7 @@ func (s *Store) Hash() (uint64, error) {
 	})
 	if err == nil {
 		err = i.records(func(rec record) error {
-			h.Write(rec[:rec.size()])
+			h.Write(rec.bytes())
 			return nil
 		})
 	}
@@ -316,9 +320,10 @@ func (s *Store) fill(r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if kind != frameHeader || len(payload) == 0 || payload[0] != imageVersion {
-		return base.Corruptf("not an image of version %d", imageVersion)
+	if kind != frameHeader || len(payload) == 0 || payload[0] == 0 || payload[0] > imageVersion {
+		return base.Corruptf("not an image of version %d or before", imageVersion)
 	}
+	f := format(payload[0])
 	want, err := decodeMeta(payload[1:])
 	if err != nil {
 		return err
@@ -334,7 +339,7 @@ func (s *Store) fill(r io.Reader) error {
 			n, err = s.fillKeys(payload)
 			keys += n
 		case kind == frameRecords:
-			n, err = s.fillRecords(payload)
+			n, err = s.fillRecords(f, payload)
 			records += n
 		case kind == frameEnd:
 			d := base.Decoder{Rest: payload}
@@ -386,11 +391,11 @@ func (s *Store) fillKeys(b []byte) (n uint64, err error) {
 	return n, err
 }
 
-func (s *Store) fillRecords(b []byte) (n uint64, err error) {
+func (s *Store) fillRecords(f format, b []byte) (n uint64, err error) {
 	var m msg.Message
 	for len(b) > 0 {
-		rec, need, err := parseHead(b)
-		if err == nil && (need > 0 || rec.size() > len(b)) {
+		rec, need, err := parseHead(f, b)
+		if err == nil && (need > 0 || rec.size > len(b)) {
 			err = errRecordCut
 		}
 		if err == nil {
@@ -406,7 +411,7 @@ func (s *Store) fillRecords(b []byte) (n uint64, err error) {
 			return n, err
 		}
 		n++
-		b = b[rec.size():]
+		b = b[rec.size:]
 	}
 	return n, nil
 }

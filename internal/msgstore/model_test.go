@@ -266,6 +266,9 @@ func (d *driver) entry() {
 	}
 	d.m.applied++
 	d.must(d.s.Commit(d.m.applied))
+	if d.rng.IntN(20) == 0 {
+		d.widen()
+	}
 }
 
 func (d *driver) checkApply() {

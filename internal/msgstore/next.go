@@ -86,10 +86,7 @@ func (r Reader) search(from uint64, f subject.Filter, window int) (found bool, n
 	for pos := at.pos; pos < end; pos = t.nextLive(pos + 1) {
 		at = placeAt(at.seg, t, pos)
 		off := at.off - start
-		if n > 0 && off+recordHead > int64(len(buf)) {
-			return false, at.seq, n, nil
-		}
-		rec, need, err := parseHead(buf[min(off, int64(len(buf))):])
+		rec, need, err := parseHead(at.seg.format, buf[min(off, int64(len(buf))):])
 		if err == nil && need > 0 {
 			if n > 0 {
 				return false, at.seq, n, nil

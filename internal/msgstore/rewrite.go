@@ -156,7 +156,7 @@ func (s *Store) rewritable() []*segment {
 
 // copyLive writes a segment file with the records of the run that are live now.
 func (s *Store) copyLive(number uint32, run []*segment) (*segment, error) {
-	fresh := &segment{id: s.nextFile(), size: segmentHead}
+	fresh := &segment{id: s.nextFile(), size: segmentHead, format: compactFormat}
 	t := newTable()
 	fresh.tab.Store(t)
 	key := fileKey{number, fresh.id}
@@ -185,8 +185,12 @@ func (s *Store) copyLive(number uint32, run []*segment) (*segment, error) {
 			if err := rec.checkBody(); err != nil {
 				return err
 			}
+			rec, err := rec.renewed()
+			if err != nil {
+				return err
+			}
 			fresh.add(t, rec)
-			if buf = append(buf, rec[:rec.size()]...); len(buf) >= scanWindow {
+			if buf = append(buf, rec.bytes()...); len(buf) >= scanWindow {
 				return flush()
 			}
 			return nil
@@ -216,11 +220,11 @@ func (s *Store) deadNow(g *segment) (*table, error) {
 // add counts a record as the segment's next.
 func (g *segment) add(t *table, rec record) {
 	if g.count == 0 {
-		g.base, g.firstTime = rec.seq(), rec.time()
+		g.base, g.firstTime = rec.seq, rec.time
 	}
-	t.push(g.base, rec.seq(), rec.size(), rec.headerLen() > 0)
-	g.last, g.lastTime = rec.seq(), rec.time()
-	g.size += int64(rec.size())
+	t.push(g.base, rec.seq, rec.size, rec.headerLen > 0)
+	g.last, g.lastTime = rec.seq, rec.time
+	g.size += int64(rec.size)
 	g.count++
 }
 

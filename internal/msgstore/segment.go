@@ -30,9 +30,10 @@ type segment struct {
 	count     int   // records in the file
 	dead      int   // of them deleted
 	deadBytes int64
-	marked    bool // some kindDead keys fall into [base, last]
-	dirty     bool // the descriptor in Pebble is to be written at the next Commit
-	tabled    byte // kind of the table that the file has behind the records
+	marked    bool   // some kindDead keys fall into [base, last]
+	dirty     bool   // the descriptor in Pebble is to be written at the next Commit
+	tabled    byte   // kind of the table that the file has behind the records
+	format    format // of the records
 
 	// tab is nil while the table is not in memory. It is dropped only with the
 	// store's mu held for writing, and never the tail's.
@@ -53,7 +54,7 @@ func (g *segment) encode(dst []byte) []byte {
 		marked = 1
 	}
 	return appendUints(append(dst, metaVersion), g.base, g.last, uint64(g.firstTime), uint64(g.lastTime),
-		uint64(g.size), uint64(g.count), uint64(g.dead), uint64(g.deadBytes), marked, uint64(g.tabled))
+		uint64(g.size), uint64(g.count), uint64(g.dead), uint64(g.deadBytes), marked, uint64(g.tabled), uint64(g.format))
 }
 
 func decodeSegment(id uint64, b []byte) (*segment, error) {
@@ -64,7 +65,11 @@ func decodeSegment(id uint64, b []byte) (*segment, error) {
 	if len(d.Rest) > 0 { // segments had no tables at first
 		g.tabled = byte(d.Uvarint())
 	}
-	if d.Bad || g.tabled > sparseHeaders || g.size < segmentHead || g.last < g.base || g.dead > g.count {
+	g.format = wideFormat
+	if len(d.Rest) > 0 { // there was one format at first
+		g.format = format(d.Uvarint())
+	}
+	if d.Bad || g.tabled > sparseHeaders || g.format < wideFormat || g.format > compactFormat || g.size < segmentHead || g.last < g.base || g.dead > g.count {
 		return nil, base.Corruptf("descriptor of segment %d: %d bytes do not decode", id, len(b))
 	}
 	return g, nil

@@ -267,14 +267,14 @@ func (s *Store) makeRoom(m *msg.Message, n int) error {
 		if err != nil {
 			return err
 		}
-		if g.size+int64(n) <= s.db.opts.SegmentSize && t.fits(g, m.Seq, n) {
+		if g.format == compactFormat && g.size+int64(n) <= s.db.opts.SegmentSize && t.fits(g, m.Seq, n) {
 			return nil
 		}
 		if err := s.completeTail(g, t); err != nil {
 			return err
 		}
 	}
-	g := &segment{id: s.nextFile(), base: m.Seq, last: m.Seq, firstTime: m.Time, size: segmentHead}
+	g := &segment{id: s.nextFile(), base: m.Seq, last: m.Seq, firstTime: m.Time, size: segmentHead, format: compactFormat}
 	g.tab.Store(newTable())
 	h, err := s.createFile(s.file(g))
 	if err != nil {
@@ -366,7 +366,7 @@ func (s *Store) DeleteOf(literal string, seq uint64) (msg.Info, bool, error) {
 	if ok {
 		t = at.seg.tab.Load()
 	}
-	if err != nil || !ok || t == nil || t.hdrs == nil {
+	if err != nil || !ok || t == nil || t.hdrs == nil || at.seg.format != compactFormat {
 		s.mu.RUnlock()
 		if err != nil || !ok {
 			return msg.Info{}, false, err
@@ -378,8 +378,9 @@ func (s *Store) DeleteOf(literal string, seq uint64) (msg.Info, bool, error) {
 		header = 1 // messageSize wants the sum of all parts
 	}
 	s.mu.RUnlock()
-	rest := at.size - recordHead - len(literal) - header
-	info := msg.Info{Seq: seq, Subject: literal, Size: messageSize(s.db.opts.Memory, len(literal), header, rest)}
+	body, ok := bodyLen(at.size - compactHead(seq, len(literal), header > 0))
+	base.Assert(ok, "message %d of %q has a record of %d bytes", seq, literal, at.size)
+	info := msg.Info{Seq: seq, Subject: literal, Size: messageSize(s.db.opts.Memory, len(literal), header, body-header)}
 	return info, true, s.delete(info, false)
 }
 

@@ -139,7 +139,7 @@ func (v view) findInFile(g *segment, seq uint64) (at place, ok, done bool, err e
 		return place{}, false, true, err
 	}
 	off, end := binary.LittleEndian.Uint32(b[:]), binary.LittleEndian.Uint32(b[4:])
-	if off < segmentHead || end < off+recordHead || int64(end) > g.size {
+	if off < segmentHead || end < off+compactLeast || int64(end) > g.size {
 		return place{}, false, true, base.Corruptf("store %s, table of segment %d: message %d at %d to %d", v.s.id, g.id, seq, off, end)
 	}
 	return place{seg: g, pos: pos, seq: seq, off: int64(off), size: int(end - off)}, true, true, nil

@@ -34,7 +34,7 @@ func TestTableInFile(t *testing.T) {
 
 func testTableInFile(t *testing.T, gaps uint64, budget int64, damage, old bool) {
 	fs := vfs.NewMem()
-	const n = 400
+	const n = 600
 	db := openTest(t, fs)
 	s, err := db.Store(1, 1)
 	for i := uint64(1); err == nil && i <= n; i++ {
@@ -93,16 +93,19 @@ func testTableInFile(t *testing.T, gaps uint64, budget int64, damage, old bool) 
 	}
 }
 
-// TestDescriptorWithoutTable decodes what was written before segments had tables.
-func TestDescriptorWithoutTable(t *testing.T) {
-	g := &segment{id: 3, base: 10, last: 12, firstTime: 5, lastTime: 6, size: 200, count: 3, dead: 1, deadBytes: 50, marked: true}
+// TestOldDescriptors decodes what was written before segments had tables, and formats.
+func TestOldDescriptors(t *testing.T) {
+	g := &segment{id: 3, base: 10, last: 12, firstTime: 5, lastTime: 6, size: 200, count: 3, dead: 1, deadBytes: 50, marked: true,
+		tabled: sparseTable, format: compactFormat}
 	b := g.encode(nil)
-	old, err := decodeSegment(3, b[:len(b)-1])
-	if err != nil || old.tabled != noTable || old.last != 12 || !old.marked {
+	if now, err := decodeSegment(3, b); err != nil || now.tabled != sparseTable || now.format != compactFormat {
+		t.Fatalf("%+v: %v", now, err)
+	}
+	if old, err := decodeSegment(3, b[:len(b)-1]); err != nil || old.tabled != sparseTable || old.format != wideFormat {
 		t.Fatalf("%+v: %v", old, err)
 	}
-	g.tabled = sparseTable
-	if now, err := decodeSegment(3, g.encode(nil)); err != nil || now.tabled != sparseTable {
-		t.Fatalf("%+v: %v", now, err)
+	old, err := decodeSegment(3, b[:len(b)-2])
+	if err != nil || old.tabled != noTable || old.format != wideFormat || old.last != 12 || !old.marked {
+		t.Fatalf("%+v: %v", old, err)
 	}
 }

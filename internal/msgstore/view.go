@@ -245,7 +245,7 @@ func (v view) positionAtTime(g *segment, t *table, time int64) (int, error) {
 			failed = err
 			return true
 		}
-		return rec.time() >= time
+		return rec.time >= time
 	})
 	return pos, failed
 }
@@ -260,14 +260,14 @@ func (s *Store) readHead(h *handle, at place) (record, error) {
 	for {
 		b, err := s.readBytes(h, at, want)
 		if err != nil {
-			return nil, err
+			return record{}, err
 		}
-		rec, need, err := parseHead(b)
+		rec, need, err := parseHead(at.seg.format, b)
 		if err == nil && need > at.size {
 			err = base.Corruptf("record does not fit its place")
 		}
 		if err != nil {
-			return nil, s.damaged(at, err)
+			return record{}, s.damaged(at, err)
 		}
 		if need == 0 {
 			return rec, s.checkPlace(rec, at)
@@ -277,8 +277,8 @@ func (s *Store) readHead(h *handle, at place) (record, error) {
 }
 
 func (s *Store) checkPlace(rec record, at place) error {
-	if rec.seq() != at.seq || rec.size() != at.size {
-		return s.damaged(at, base.Corruptf("record %d of %d bytes found", rec.seq(), rec.size()))
+	if rec.seq != at.seq || rec.size != at.size {
+		return s.damaged(at, base.Corruptf("record %d of %d bytes found", rec.seq, rec.size))
 	}
 	return nil
 }
@@ -360,10 +360,10 @@ func (s *Store) scanSegment(g *segment) (*table, error) {
 	t := &table{offs: make([]uint32, 1, g.count+1)}
 	t.offs[0] = segmentHead
 	err := s.walkHeads(s.file(g), g, func(off int64, rec record) error {
-		if rec.seq() < g.base || t.len() > 0 && rec.seq() <= t.seq(g.base, t.len()-1) {
-			return base.Corruptf("sequence %d is out of order", rec.seq())
+		if rec.seq < g.base || t.len() > 0 && rec.seq <= t.seq(g.base, t.len()-1) {
+			return base.Corruptf("sequence %d is out of order", rec.seq)
 		}
-		t.push(g.base, rec.seq(), rec.size(), rec.headerLen() > 0)
+		t.push(g.base, rec.seq, rec.size, rec.headerLen > 0)
 		return nil
 	})
 	if err != nil {
@@ -396,9 +396,9 @@ func (s *Store) walkRecords(key fileKey, g *segment, whole bool, visit func(off 
 	start := int64(segmentHead) // offset of buf in the file
 	for off := start; off < g.size; {
 		at := place{seg: g, off: off}
-		rec, need, err := parseHead(buf[min(off-start, int64(len(buf))):])
-		if err == nil && need == 0 && whole && rec.size() > len(rec) {
-			need = rec.size()
+		rec, need, err := parseHead(g.format, buf[min(off-start, int64(len(buf))):])
+		if err == nil && need == 0 && whole && rec.size > len(rec.b) {
+			need = rec.size
 		}
 		if err == nil && need > 0 {
 			n := min(max(int64(need), scanWindow), g.size-off)
@@ -417,7 +417,7 @@ func (s *Store) walkRecords(key fileKey, g *segment, whole bool, visit func(off 
 		if err != nil {
 			return s.damaged(at, err)
 		}
-		off += int64(rec.size())
+		off += int64(rec.size)
 	}
 	return nil
 }
