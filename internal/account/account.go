@@ -34,8 +34,10 @@ type settings struct {
 
 	exports  []conf.Export
 	mappings []subjectMap
-	streams  []*StreamImport
-	services []*ServiceImport
+	// configuredMappings are those of the other servers of the cluster, too.
+	configuredMappings []conf.Mapping
+	streams            []*StreamImport
+	services           []*ServiceImport
 }
 
 var unlimited = conf.AccountLimits{MaxConnections: -1, MaxSubscriptions: -1, MaxPayload: -1}

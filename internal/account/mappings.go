@@ -23,6 +23,9 @@ type destination struct {
 	transform *subject.Transform
 }
 
+// Mappings are the account's mappings as configured; read-only.
+func (a *Account) Mappings() []conf.Mapping { return a.settings.Load().configuredMappings }
+
 // Mapped tells whether the account maps any subject.
 func (a *Account) Mapped() bool { return len(a.settings.Load().mappings) > 0 }
 
@@ -49,6 +52,7 @@ func (a *Account) MapSubject(literal string) (mapped string, ok bool) {
 // mappings compiles the mappings of an account for the servers of a cluster.
 func (b *builder) mappings(a *Account, list []conf.Mapping, cluster string) error {
 	s := b.settings[a]
+	s.configuredMappings = append(s.configuredMappings, list...)
 	for i := range list {
 		m := subjectMap{source: list[i].Subject}
 		upTo := 0

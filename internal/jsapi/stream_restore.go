@@ -32,8 +32,8 @@ const (
 )
 
 // streamRestore answers $JS.API.STREAM.RESTORE.<stream> on the meta leader: it
-// judges the configuration as for a new stream, which may be sealed, places it and
-// proposes. The first leader of its group gives the answer, with the subject that
+// judges the configuration as for a new stream, which may be sealed and may have been
+// a mirror, places it and proposes. The first leader of its group gives the answer, with the subject that
 // takes the chunks (RestoreReady). Each is answered when there is room for the
 // next one; an empty one ends the archive, and its answer is that of a create. A
 // request for a stream that is being restored ends that restore and begins another.
@@ -83,11 +83,7 @@ func (c *call) decodeRestore(req *api.StreamRestoreRequest) (api.StreamConfig, *
 	default:
 		return req.Config, apierr.JSStreamMismatchErr
 	}
-	sealed := req.Config.Sealed
-	req.Config.Sealed = false
-	cfg, err := stream.Check(req.Config, c.svc.streamLimits(c.acc, req.Config.Storage), false)
-	cfg.Sealed = sealed
-	return cfg, err
+	return stream.CheckAlone(req.Config, c.svc.streamLimits(c.acc, req.Config.Storage), false)
 }
 
 // taken tells whether a name is in use; restoring, whether by a stream that is

@@ -20,3 +20,10 @@ type Import struct {
 	Share        bool   `json:"share"`
 	Tracking     bool   `json:"tracking"`
 }
+
+// MappingDestination is where what is published to a mapped subject goes.
+type MappingDestination struct {
+	Subject string `json:"subject"`
+	Weight  int    `json:"weight"` // percent
+	Cluster string `json:"cluster,omitempty"`
+}

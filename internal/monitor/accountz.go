@@ -16,20 +16,22 @@ type Accountz struct {
 
 // AccountInfo describes an account.
 type AccountInfo struct {
-	Name        string            `json:"account_name"`
-	LastUpdate  time.Time         `json:"update_time"`
-	IsSystem    bool              `json:"is_system,omitempty"`
-	Expired     bool              `json:"expired"`
-	Complete    bool              `json:"complete"`
-	JetStream   bool              `json:"jetstream_enabled"`
-	LeafCount   int               `json:"leafnode_connections"`
-	ClientCount int               `json:"client_connections"`
-	SubCount    uint32            `json:"subscriptions"`
-	Exports     []Export          `json:"exports,omitempty"`
-	Imports     []Import          `json:"imports,omitempty"`
-	NameTag     string            `json:"name_tag,omitempty"`
-	Tags        []string          `json:"tags,omitempty"`
-	Sublist     SubscriptionStats `json:"sublist_stats"`
+	Name        string    `json:"account_name"`
+	LastUpdate  time.Time `json:"update_time"`
+	IsSystem    bool      `json:"is_system,omitempty"`
+	Expired     bool      `json:"expired"`
+	Complete    bool      `json:"complete"`
+	JetStream   bool      `json:"jetstream_enabled"`
+	LeafCount   int       `json:"leafnode_connections"`
+	ClientCount int       `json:"client_connections"`
+	SubCount    uint32    `json:"subscriptions"`
+	// Mappings are by the subject that is mapped.
+	Mappings map[string][]MappingDestination `json:"mappings,omitempty"`
+	Exports  []Export                        `json:"exports,omitempty"`
+	Imports  []Import                        `json:"imports,omitempty"`
+	NameTag  string                          `json:"name_tag,omitempty"`
+	Tags     []string                        `json:"tags,omitempty"`
+	Sublist  SubscriptionStats               `json:"sublist_stats"`
 }
 
 // AccountzOptions name one account, or none.

@@ -124,6 +124,9 @@ func (m *Monitor) Connz(opts ConnzOptions) (*Connz, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opts.FilterSubject != "" && opts.Account == "" {
+		return nil, complaint("filter by subject only valid with account filtering")
+	}
 	now := m.now()
 	all := m.source.Connections(open, closed)
 	z := &Connz{ServerID: m.source.ServerID, Now: now}

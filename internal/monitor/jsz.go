@@ -10,7 +10,8 @@ import (
 )
 
 // JszOptions say how much of JetStream is shown. Consumer implies Streams,
-// Streams implies Accounts; Account shows that one.
+// Streams implies Accounts; Account shows that one. DirectConsumer adds to Streams the
+// consumers that copying streams read through, which are shown and counted nowhere else.
 type JszOptions struct {
 	Account        string `json:"account,omitempty"`
 	Accounts       bool   `json:"accounts,omitempty"`
@@ -107,7 +108,7 @@ func (m *Monitor) Jsz(opts JszOptions) (*Jsz, error) {
 	if opts.LeaderOnly && (m.source.MetaLeader == nil || !m.source.MetaLeader()) {
 		return nil, ErrNotLeader
 	}
-	opts.Streams = opts.Streams || opts.Consumer || opts.DirectConsumer
+	opts.Streams = opts.Streams || opts.Consumer
 	opts.Accounts = opts.Accounts || opts.Streams
 	z := *m.source.JetStream(opts)
 	z.ServerID, z.Now = m.source.ServerID, m.now()

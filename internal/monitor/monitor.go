@@ -104,6 +104,8 @@ func (m *Monitor) endpoints() []endpoint {
 		{"/gatewayz", "", true, m.serveGatewayz},
 		{"/leafz", "", true, m.serveLeafz},
 		{"/raftz", "", s.RaftGroups != nil, m.serveRaftz},
+		{"/ipqueuesz", "", true, m.serveIPQueuesz},
+		{"/debug/vars", "", true, m.serveExpvarz},
 		{"/healthz", "Health Probe", s.Health != nil, m.serveHealthz},
 	}
 }

@@ -136,7 +136,7 @@ func TestAge(t *testing.T) {
 func TestOptionsAreJSON(t *testing.T) {
 	m := New(testSource(), Options{Clock: stoppedClock{now: noon}, Logger: base.NopLogger{}})
 	var opts ConnzOptions
-	if err := json.Unmarshal([]byte(`{"sort":"rtt","limit":1,"filter_subject":"s.2.x"}`), &opts); err != nil {
+	if err := json.Unmarshal([]byte(`{"sort":"rtt","limit":1,"acc":"A","filter_subject":"s.2.x"}`), &opts); err != nil {
 		t.Fatal(err)
 	}
 	z, err := m.Connz(opts)

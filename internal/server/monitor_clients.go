@@ -132,7 +132,7 @@ func (s *source) accountInfo(name string) *monitor.AccountInfo {
 		JetStream: s.node != nil && a.JetStream() != nil, Sublist: s.subscriptionStats(name),
 	}
 	info.SubCount = info.Sublist.NumSubs
-	info.Exports, info.Imports = describeExports(a), describeImports(a)
+	info.Mappings, info.Exports, info.Imports = describeMappings(a), describeExports(a), describeImports(a)
 	for _, st := range s.clients.AccountStats() {
 		if st.Account == name {
 			info.ClientCount = int(st.Connections)

@@ -17,6 +17,16 @@ func exportType(service bool) string {
 	return "stream"
 }
 
+func describeMappings(a *account.Account) map[string][]monitor.MappingDestination {
+	mappings := map[string][]monitor.MappingDestination{}
+	for _, m := range a.Mappings() {
+		for _, d := range m.Destinations {
+			mappings[m.Subject] = append(mappings[m.Subject], monitor.MappingDestination{Subject: d.Subject, Weight: d.Weight, Cluster: d.Cluster})
+		}
+	}
+	return mappings
+}
+
 func describeExports(a *account.Account) (list []monitor.Export) {
 	for _, e := range a.Exports() {
 		list = append(list, monitor.Export{

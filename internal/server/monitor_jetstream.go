@@ -132,11 +132,15 @@ func (s *source) jetStream(monitor.JszOptions) *monitor.Jsz {
 	return z
 }
 
-// consumersOf counts the consumers of a stream and those that this server runs.
+// consumersOf counts the consumers of a stream and those that this server runs, but for those that copying streams read
+// through.
 func consumersOf(st *jetstream.Stream) (all, here int) {
 	st.View(func(m *machine.Machine) {
-		all = m.NumConsumers()
 		for c := range m.Consumers() {
+			if c.Config.Direct {
+				continue
+			}
+			all++
 			if c.Runner == st.Group().Replica() {
 				here++
 			}
@@ -201,26 +205,32 @@ func (s *source) streamDetail(st *jetstream.Stream, opts monitor.JszOptions) *mo
 			d.Applied, d.StateHash = applied, fmt.Sprintf("%016x", hash)
 		}
 	}
-	if !opts.Consumer && !opts.RaftGroups {
-		return d
+	if opts.Consumer || opts.DirectConsumer || opts.RaftGroups {
+		s.consumerDetail(d, st, opts)
 	}
+	return d
+}
+
+func (s *source) consumerDetail(d *monitor.StreamDetail, st *jetstream.Stream, opts monitor.JszOptions) {
 	for _, name := range consumerNames(st) {
 		c := s.api.ConsumerInfo(st, name)
 		if c == nil || !s.keeps(c) {
 			continue
 		}
-		if group := jsapi.ConsumerGroup(st, c); opts.RaftGroups && group != "" {
+		direct := c.Config.Direct
+		if group := jsapi.ConsumerGroup(st, c); opts.RaftGroups && !direct && group != "" {
 			d.ConsumerRaftGroups = append(d.ConsumerRaftGroups, monitor.RaftGroupName{Name: name, RaftGroup: group})
-		}
-		if !opts.Consumer {
-			continue
 		}
 		if !opts.Config {
 			c.Config = nil
 		}
-		d.Consumer = append(d.Consumer, c)
+		switch {
+		case direct && opts.DirectConsumer:
+			d.DirectConsumer = append(d.DirectConsumer, c)
+		case !direct && opts.Consumer:
+			d.Consumer = append(d.Consumer, c)
+		}
 	}
-	return d
 }
 
 // keeps tells whether this server is shown as one of a consumer's. The group of its

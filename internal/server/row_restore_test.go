@@ -444,6 +444,28 @@ func TestRow44_RestoreWithinLimits(t *testing.T) {
 	}
 }
 
+// TestRow44_RestoreOfAFormerMirror: a mirror that was made a stream of its own keeps mirror_direct, which no new stream may have.
+func TestRow44_RestoreOfAFormerMirror(t *testing.T) {
+	r := sharedRows(t)
+	r.fill("R44M", 1)
+	mirror := api.StreamConfig{Name: "R44N", Replicas: 1, Retention: api.LimitsRetention, Storage: api.FileStorage, MirrorDirect: true,
+		MaxMsgs: -1, MaxBytes: -1, MaxConsumers: -1, MaxMsgSize: -1, Mirror: &api.StreamSource{Name: "R44M"}}
+	r.must(r.app, "STREAM.CREATE.R44N", mirror)
+	msgs := r.info("R44M").State.Msgs
+	r.until("the mirror has it all", func() bool { return r.info("R44N").State.Msgs == msgs })
+	if a := r.update("R44N", func(cfg *api.StreamConfig) { cfg.Mirror = nil }); a.Error != nil {
+		t.Fatal(a.raw)
+	}
+	b := r.backup(r.app, "R44N")
+	r.must(r.app, "STREAM.DELETE.R44N", nil)
+	if a := r.restore(r.app, b); a.Error != nil {
+		t.Fatalf("restore: %s", a.raw)
+	}
+	if got := r.info("R44N"); !got.Config.MirrorDirect || got.State.Msgs != msgs {
+		t.Errorf("restored with %d messages and mirror_direct %t", got.State.Msgs, got.Config.MirrorDirect)
+	}
+}
+
 // TestRow44_BackupIsOfOneMoment changes a stream, and at last deletes it, while it is backed up.
 func TestRow44_BackupIsOfOneMoment(t *testing.T) {
 	r := sharedRows(t)

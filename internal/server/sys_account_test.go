@@ -14,6 +14,7 @@ import (
 
 	"weir/internal/base"
 	"weir/internal/conf"
+	"weir/internal/monitor"
 	"weir/internal/router"
 )
 
@@ -25,7 +26,7 @@ server_tags: ["az:1"]
 jetstream: enabled
 accounts {
   $SYS { users: [{user: "sys", password: "pw"}] }
-  APP { jetstream: enabled, users: [{user: "app", password: "pw"}] }
+  APP { jetstream: enabled, users: [{user: "app", password: "pw"}], mappings: { "old.*": [ { destination: "new.$1", weight: 40% } ] } }
   OFF { users: [{user: "off", password: "pw"}] }
 }
 `
@@ -155,13 +156,20 @@ func TestSystemRequests(t *testing.T) {
 		{sys, "$SYS.REQ.SERVER.ID.HEALTHZ", `{"account":"OFF"}`, "data error", `JetStream account "OFF" not found`},
 		{sys, "$SYS.REQ.SERVER.ID.HEALTHZ", `{"account":"APP","stream":"S","consumer":"X"}`, "data error",
 			`JetStream consumer "X" not found for stream "S" on account "APP"`},
+		{sys, "$SYS.REQ.SERVER.ID.CONNZ", `{"filter_subject":"a"}`, "error description", "filter by subject only valid with account filtering"},
+		{sys, "$SYS.REQ.SERVER.ID.IPQUEUESZ", "", "data", "map[]"},
+		{sys, "$SYS.REQ.SERVER.ID.EXPVARZ", "", "data memstats Lookups", "0"},
 		{sys, "$SYS.REQ.SERVER.ID.KICK", `{"cid":999}`, "error description", "no connection with the id 999"},
 		{sys, "$SYS.REQ.SERVER.ID.NOPE", "", "", nats.ErrNoResponders.Error()},
 		{sys, "$SYS.REQ.ACCOUNT.APP.INFO", "", "data jetstream_enabled", "true"},
+		{sys, "$SYS.REQ.ACCOUNT.APP.INFO", "", "data mappings old.* subject", "new.$1"},
+		{sys, "$SYS.REQ.ACCOUNT.APP.INFO", "", "data mappings old.* weight", "40"},
 		{sys, "$SYS.REQ.ACCOUNT.NOPE.INFO", "", "error description", "Account NOPE does not exist"},
 		{sys, "$SYS.REQ.ACCOUNT.APP.CONNZ", "", "data connections name", "app"},
 		{sys, "$SYS.REQ.ACCOUNT.APP.JSZ", "", "data id", "APP"},
-		{sys, "$SYS.REQ.ACCOUNT.OFF.JSZ", "", "error description", `account "OFF" not found`},
+		{sys, "$SYS.REQ.ACCOUNT.OFF.JSZ", "", "error description", `account "OFF" not jetstream enabled`},
+		{sys, "$SYS.REQ.ACCOUNT.NOPE.JSZ", "", "error description", `account "NOPE" not found`},
+		{sys, "$SYS.REQ.ACCOUNT.APP.LEAFZ", "", "data leafnodes", "0"},
 		{sys, "$SYS.REQ.ACCOUNT.APP.STATZ", "", "data account_statz conns", "1"},
 		{sys, "$SYS.REQ.ACCOUNT.APP.CONNS", "", "conns", "1"},
 		{sys, "$SYS.REQ.ACCOUNT.PING.STATZ", `{"accounts":["OFF"],"include_unused":true}`, "data account_statz acc", "OFF"},
@@ -173,6 +181,50 @@ func TestSystemRequests(t *testing.T) {
 		if got := ask(t, c.nc, subject, c.body, strings.Fields(c.path)...); got != c.want {
 			t.Errorf("%s %s: %s is %s, not %s", c.subject, c.body, c.path, got, c.want)
 		}
+	}
+}
+
+// TestDirectConsumersAreApart: what a mirror reads through is no consumer of the application's.
+func TestDirectConsumersAreApart(t *testing.T) {
+	s := monitored(t)
+	sys, app := connect(t, s, "sys"), connect(t, s, "app")
+	js, err := app.JetStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cfg := range []nats.StreamConfig{{Name: "S"}, {Name: "T", Mirror: &nats.StreamSource{Name: "S"}}} {
+		if _, err := js.AddStream(&cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := js.AddConsumer("S", &nats.ConsumerConfig{Durable: "C", AckPolicy: nats.AckExplicitPolicy}); err != nil {
+		t.Fatal(err)
+	}
+	const subject = "$SYS.REQ.SERVER.PING.JSZ"
+	direct := func() string {
+		return ask(t, sys, subject, `{"streams":true,"direct_consumer":true}`, "data", "account_details", "stream_detail", "direct_consumer_detail")
+	}
+	for deadline := time.Now().Add(patience); direct() == "<nil>"; {
+		if time.Now().After(deadline) {
+			t.Fatal("the mirror's consumer is not shown")
+		}
+	}
+	if got := ask(t, sys, subject, "", "data", "consumers"); got != "1" {
+		t.Errorf("%s consumers are counted, not 1", got)
+	}
+	m, err := sys.Request(subject, []byte(`{"consumer":true}`), patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct{ Data monitor.Jsz }
+	if err := json.Unmarshal(m.Data, &doc); err != nil {
+		t.Fatal(err)
+	}
+	if of := doc.Data.AccountDetails[0].Streams[0]; of.Name != "S" || len(of.Consumer) != 1 || of.DirectConsumer != nil {
+		t.Errorf("stream %s has %d consumers, %d direct ones", of.Name, len(of.Consumer), len(of.DirectConsumer))
+	}
+	if got := ask(t, sys, subject, `{"direct_consumer":true}`, "data", "account_details"); got != "<nil>" {
+		t.Errorf("direct_consumer alone shows %s", got)
 	}
 }
 

@@ -14,13 +14,13 @@ import (
 )
 
 // Requests on the system account. Supported: IDZ, STATSZ, VARZ, CONNZ, ROUTEZ,
-// GATEWAYZ, LEAFZ, SUBSZ, JSZ, RAFTZ, HEALTHZ and ACCOUNTZ of one server, by its id, and
-// of all that pass a filter, by PING; KICK of a client; CONNZ, SUBSZ, JSZ, INFO, STATZ
-// and CONNS of an account. Clients of a plain account may ask for CONNZ and STATZ of
-// their own; the server that they are connected to answers alone.
+// GATEWAYZ, LEAFZ, SUBSZ, JSZ, RAFTZ, HEALTHZ, ACCOUNTZ, IPQUEUESZ and EXPVARZ of one
+// server, by its id, and of all that pass a filter, by PING; KICK of a client; CONNZ,
+// SUBSZ, LEAFZ, JSZ, INFO, STATZ and CONNS of an account. Clients of a plain account may
+// ask for CONNZ and STATZ of their own; the server that they are connected to answers
+// alone.
 //
-// Not supported: IPQUEUESZ, EXPVARZ and PROFILEZ, which show the inside of the
-// established server; RELOAD and LDM; and JWT resolvers.
+// Not supported: PROFILEZ, RELOAD and LDM; and JWT resolvers.
 
 const (
 	serverRequests  = "$SYS.REQ.SERVER."
@@ -46,9 +46,11 @@ func options[T any](body []byte) (opts T, err error) {
 // documents are the requests to a server by name. What they return is the data of
 // the answer.
 var documents = map[string]func(m *monitor.Monitor, body []byte) (any, error){
-	"VARZ":     func(m *monitor.Monitor, _ []byte) (any, error) { return m.Varz(), nil },
-	"GATEWAYZ": func(m *monitor.Monitor, _ []byte) (any, error) { return m.Gatewayz(), nil },
-	"LEAFZ":    func(m *monitor.Monitor, _ []byte) (any, error) { return m.Leafz(), nil },
+	"VARZ":      func(m *monitor.Monitor, _ []byte) (any, error) { return m.Varz(), nil },
+	"GATEWAYZ":  func(m *monitor.Monitor, _ []byte) (any, error) { return m.Gatewayz(), nil },
+	"LEAFZ":     func(m *monitor.Monitor, _ []byte) (any, error) { return m.Leafz(), nil },
+	"IPQUEUESZ": func(m *monitor.Monitor, _ []byte) (any, error) { return m.IPQueuesz(), nil },
+	"EXPVARZ":   func(m *monitor.Monitor, _ []byte) (any, error) { return m.Expvarz(), nil },
 	"CONNZ": func(m *monitor.Monitor, body []byte) (any, error) {
 		return answerWith(body, m.Connz)
 	},
@@ -101,7 +103,7 @@ func serverNames() []string {
 }
 
 // accountDocuments are the requests about an account.
-var accountDocuments = []string{"CONNZ", "SUBSZ", "JSZ", "INFO", "STATZ", "CONNS"}
+var accountDocuments = []string{"CONNZ", "SUBSZ", "LEAFZ", "JSZ", "INFO", "STATZ", "CONNS"}
 
 // serveAccounts subscribes to the requests in every account that is not served
 // yet; also to be called when accounts were added.
@@ -337,6 +339,8 @@ func (y *system) accountData(name, request string, body []byte) (any, error) {
 			opts.Account, opts.Subscriptions = name, true
 			return y.doc.Subsz(opts)
 		})
+	case "LEAFZ":
+		return y.doc.Leafz(), nil
 	case "JSZ":
 		return answerWith(body, func(opts monitor.JszOptions) (*monitor.AccountDetail, error) {
 			return y.accountJsz(name, opts)
@@ -371,8 +375,11 @@ func (y *system) accountJsz(name string, opts monitor.JszOptions) (*monitor.Acco
 	if err != nil {
 		return nil, err
 	}
-	if len(doc.AccountDetails) == 0 {
-		return nil, fmt.Errorf("account %q not found", name)
+	switch {
+	case len(doc.AccountDetails) > 0:
+		return doc.AccountDetails[0], nil
+	case y.server.accounts.Account(name) != nil:
+		return nil, fmt.Errorf("account %q not jetstream enabled", name)
 	}
-	return doc.AccountDetails[0], nil
+	return nil, fmt.Errorf("account %q not found", name)
 }

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"bytes"
 	"encoding/binary"
 	"strconv"
 	"time"
@@ -120,10 +119,14 @@ func (s *Stream) expireOne(info msg.Info, now int64, visit func(*msg.Message)) e
 	return s.leaveMarker(info.Subject, now, visit)
 }
 
+// isMarker tells whether a message says that its subject has no value: a delete marker, or the purge of a key, as key-value
+// stores write it.
 func (s *Stream) isMarker(seq uint64) (bool, error) {
 	var m msg.Message
-	ok, err := s.store.Load(seq, &m, nil)
-	return ok && bytes.Contains(m.Header, []byte("\r\n"+headerMarkerReason+":")), err
+	if ok, err := s.store.Load(seq, &m, nil); err != nil || !ok {
+		return false, err
+	}
+	return len(headerValue(m.Header, headerMarkerReason)) > 0 || string(headerValue(m.Header, headerKeyOperation)) == keyPurge, nil
 }
 
 func (s *Stream) leaveMarker(literal string, now int64, visit func(*msg.Message)) error {

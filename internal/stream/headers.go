@@ -23,6 +23,7 @@ const (
 	headerRollup             = "Nats-Rollup"
 	headerTTL                = "Nats-TTL"
 	headerMarkerReason       = "Nats-Marker-Reason"
+	headerKeyOperation       = "KV-Operation"
 	headerIncr               = "Nats-Incr"
 	headerStreamSource       = "Nats-Stream-Source"
 	headerBatchID            = "Nats-Batch-Id"
@@ -39,6 +40,7 @@ var PublisherHeaders = []string{headerExpectedStream, headerExpectedLastSeq, hea
 const (
 	rollupSubject = "sub"
 	rollupAll     = "all"
+	keyPurge      = "PURGE"
 )
 
 // neverExpires is the TTL of a message with "Nats-TTL: never".
