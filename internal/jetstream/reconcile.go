@@ -103,8 +103,8 @@ func (s *Stream) reconcile() (done bool, err error) {
 	if err := s.openForBusiness(a); err != nil {
 		return false, err
 	}
-	if err := s.appointRunners(ctx); err != nil {
-		return false, err
+	if more, err := s.appointRunners(ctx); more || err != nil {
+		return true, err
 	}
 	return s.moveMembers(ctx, a)
 }
@@ -175,15 +175,16 @@ func sameReplicas(a, b []base.Replica) bool {
 	return len(a) == len(b) && !slices.ContainsFunc(a, func(r base.Replica) bool { return !slices.Contains(b, r) })
 }
 
-// appointRunners gives consumers whose runner is gone, or about to go, a new one.
-func (s *Stream) appointRunners(ctx context.Context) error {
+// appointRunners gives consumers whose runner is gone, or about to go, a new one. With
+// more the loop calls again at once.
+func (s *Stream) appointRunners(ctx context.Context) (more bool, err error) {
 	staying, leaving := s.fitVoters()
 	online := staying
 	if len(staying) == 0 {
 		online, leaving = leaving, nil
 	}
 	if len(online) == 0 {
-		return nil
+		return false, nil
 	}
 	var orphans []*consumer.Consumer
 	load := make(map[base.ReplicaID]int, len(online))
@@ -210,7 +211,7 @@ func (s *Stream) appointRunners(ctx context.Context) error {
 		}
 	})
 	if err := s.appoint(gone); err != nil {
-		return err
+		return false, err
 	}
 	return s.relieveInParts(ctx, going)
 }

@@ -147,15 +147,20 @@ func awaitRetired(ctx context.Context, list []*runner.Runner) {
 const relievePart = 256
 
 // relieveInParts has others run consumers whose runners are about to go, on the
-// group's leader. Each goes on until its turn has come.
-func (s *Stream) relieveInParts(ctx context.Context, list machine.Runners) error {
-	for part := range slices.Chunk(list, relievePart) {
+// group's leader. Each goes on until its turn has come. Other duties of the leader come
+// first; then more is true, and the rest is yet to do.
+func (s *Stream) relieveInParts(ctx context.Context, list machine.Runners) (more bool, err error) {
+	for len(list) > 0 {
+		part := list[:min(len(list), relievePart)]
 		s.retire(part)
 		if _, err := s.Propose(ctx, part); err != nil {
-			return err
+			return false, err
+		}
+		if list = list[len(part):]; s.duty.calls() {
+			break
 		}
 	}
-	return nil
+	return len(list) > 0, nil
 }
 
 // retireAll has the runners of some streams stop delivering and waits until what they

@@ -51,3 +51,27 @@ func TestRetireOfRunnerToCome(t *testing.T) {
 		t.Error("the runner that was to retire is yet to come")
 	}
 }
+
+// A leader that has many consumers to give to others does what else is due between two
+// parts of them.
+func TestReliefGivesWay(t *testing.T) {
+	_, s := aloneWith(t, streamConfig("S", api.FileStorage, 1))
+	list := make(machine.Runners, 3*relievePart)
+	for i := range list {
+		list[i] = machine.Appointment{Consumer: uint64(1000 + i), Runner: s.replica}
+	}
+	s.duty.mu.Lock()
+	s.duty.busy = true // no other reconcile begins
+	s.duty.mu.Unlock()
+	if more, err := s.relieveInParts(t.Context(), list); more || err != nil {
+		t.Errorf("nothing else is due: more %t, %v", more, err)
+	}
+	s.node.reconcile(s)
+	before := s.group.Applied()
+	if more, err := s.relieveInParts(t.Context(), list); !more || err != nil {
+		t.Errorf("something else is due: more %t, %v", more, err)
+	}
+	if n := s.group.Applied() - before; n != 1 {
+		t.Errorf("%d parts before it", n)
+	}
+}

@@ -390,6 +390,13 @@ func (d *duty) expired() {
 	d.asked, d.expire = time.Time{}, time.Time{}
 }
 
+// calls tells whether another reconcile is wanted.
+func (d *duty) calls() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.again
+}
+
 func (d *duty) stop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
