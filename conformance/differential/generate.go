@@ -26,6 +26,8 @@ type generator struct {
 	// interest: a stream may not keep messages. Whether one that it does not keep is
 	// checked for a bad TTL depends on whether it has replicas.
 	interest bool
+	theme    theme
+	batches  int // how many atomic batches there were
 }
 
 // document is a JSON object.
@@ -34,12 +36,20 @@ type document = map[string]any
 // generate makes the steps of a run.
 func generate(o Options) []*step {
 	g := &generator{Rand: rand.New(rand.NewPCG(o.Seed, 1)), Options: o, sent: map[string]document{}}
+	g.theme = theme(g.IntN(int(themes)))
 	var steps []*step
 	for i := range 1 + g.IntN(2) {
 		steps = append(steps, g.createSimple(streamName(i)))
 	}
 	for len(steps) < o.Steps {
 		steps = append(steps, g.next()...)
+	}
+	if g.theme == limitedAccount {
+		for _, s := range steps {
+			if s.as == "" {
+				s.as = limitedUser
+			}
+		}
 	}
 	return steps
 }
@@ -67,11 +77,14 @@ func (g *generator) percent(n int) bool { return g.IntN(100) < n }
 
 // next makes the next step or steps.
 func (g *generator) next() []*step {
+	if g.percent(20) {
+		return g.themedPublish()
+	}
 	kinds := []struct {
 		weight int
 		make   func() *step
 	}{
-		{40, g.publish},
+		{20, g.publish},
 		{5, g.createRandom},
 		{5, g.update},
 		{1, g.deleteStream},
@@ -83,6 +96,7 @@ func (g *generator) next() []*step {
 		{5, g.purge},
 		{5, g.deleteMessage},
 		{2, g.consumer},
+		{4, g.operate},
 		{1, g.garbage},
 	}
 	total := 0

@@ -14,6 +14,7 @@ const (
 // createSimple makes a stream that takes messages: few settings, mostly valid.
 func (g *generator) createSimple(name string) *step {
 	cfg := g.base(name)
+	g.themed(cfg)
 	for range g.IntN(4) {
 		g.set(cfg, oneOf(g, "max_msgs", "max_bytes", "max_msgs_per_subject", "discard", "allow_rollup_hdrs", "allow_direct",
 			"retention", "first_seq", "duplicate_window", "allow_msg_ttl", "compression", "storage"), name)
@@ -41,6 +42,9 @@ func (g *generator) createRandom() *step {
 	case sent != nil && g.percent(20):
 		cfg = maps.Clone(sent)
 	default:
+		if g.percent(70) {
+			g.themed(cfg)
+		}
 		for range g.IntN(5) {
 			g.set(cfg, oneOf(g, g.fieldNames()...), name)
 		}
@@ -133,7 +137,8 @@ func fieldValues(s string) map[string][]any {
 		"metadata":                  {document{"a": "b"}, document{"_nats.x": "y"}, document{}, document{"big": strings.Repeat("x", 130<<10)}},
 		"consumer_limits": {document{"max_ack_pending": 10}, document{"inactive_threshold": 60 * second}, document{"max_ack_pending": -1},
 			document{"inactive_threshold": -1}, document{}},
-		"placement":     {document{"cluster": "trial"}, document{"cluster": "none"}, document{"tags": []string{"x"}}, document{}},
+		"placement": {document{"cluster": "trial"}, document{"cluster": "none"}, document{"tags": []string{"x"}}, document{},
+			document{"tags": []string{"all"}}, document{"tags": []string{"!all"}}, document{"preferred": "n1"}, document{"cluster": "trial", "tags": []string{"ALL"}}},
 		"persist_mode":  {"async", "default", "", "sometimes"},
 		"unknown_field": {1},
 		"pedantic":      {true, true, false},
@@ -236,6 +241,12 @@ func (g *generator) consumer() *step {
 	cfg := document{"durable_name": durable, "ack_policy": "explicit"}
 	if g.percent(50) {
 		cfg["filter_subject"] = g.filter(name)
+	}
+	if g.percent(20) {
+		cfg["max_ack_pending"] = oneOf(g, 5, 10, 11, 100, -1)
+	}
+	if g.percent(20) {
+		cfg["inactive_threshold"] = oneOf(g, 30*second, 60*second, 61*second, hour)
 	}
 	return g.api("CONSUMER.DURABLE.CREATE."+name+"."+durable, document{"stream_name": name, "config": cfg})
 }

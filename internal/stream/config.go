@@ -60,25 +60,31 @@ func Check(cfg api.StreamConfig, limits Limits, pedantic bool) (api.StreamConfig
 	if cfg.MirrorDirect && cfg.Mirror == nil {
 		return cfg, invalid("stream has no mirror but does have mirror direct")
 	}
+	if strings.ContainsAny(cfg.Name, `/\`) {
+		return cfg, apierr.JSStreamNameContainsPathSeparatorsErr
+	}
 	return CheckAlone(cfg, limits, pedantic)
 }
 
 // CheckAlone is Check for a configuration of which it is not known whether it is a new stream's or an update: it may be sealed,
-// and have been a mirror's.
+// and have been a mirror's. Of several faults it names the one that nats-server names.
 func CheckAlone(cfg api.StreamConfig, limits Limits, pedantic bool) (api.StreamConfig, *apierr.Error) {
 	steps := []func(*api.StreamConfig) *apierr.Error{
 		checkName,
 		func(c *api.StreamConfig) *apierr.Error { return setDefaults(c, limits, pedantic) },
-		func(c *api.StreamConfig) *apierr.Error { return limits.check(c) },
-		checkTimes,
-		checkDiscard,
-		checkFeatures,
+		func(c *api.StreamConfig) *apierr.Error { return checkTimes(c, limits) },
 		checkCounter,
+		checkDiscard,
+		func(c *api.StreamConfig) *apierr.Error { return checkMarkers(c, pedantic) },
+		func(c *api.StreamConfig) *apierr.Error { return checkSchedules(c, pedantic) },
+		checkPersistMode,
 		checkMirror,
 		checkSources,
 		checkSubjects,
+		func(c *api.StreamConfig) *apierr.Error { return limits.check(c) },
 		checkTransform,
 		checkRePublish,
+		checkPlacement,
 	}
 	for _, step := range steps {
 		if e := step(&cfg); e != nil {
@@ -95,9 +101,7 @@ func invalid(format string, args ...any) *apierr.Error {
 
 func checkName(c *api.StreamConfig) *apierr.Error {
 	switch {
-	case strings.ContainsAny(c.Name, `/\`):
-		return apierr.JSStreamNameContainsPathSeparatorsErr
-	case c.Name == "" || strings.ContainsAny(c.Name, ".*> \t\r\n\f"):
+	case c.Name == "" || strings.ContainsAny(c.Name, ".*>/\\ \t\r\n\f"):
 		return invalid(`stream name is required and can not contain '.', '*', '>', '\', '/'`)
 	case len(c.Name) > MaxNameLen:
 		return invalid("stream name is too long, maximum allowed is %d", MaxNameLen)
@@ -169,32 +173,6 @@ func setDefaults(c *api.StreamConfig, limits Limits, pedantic bool) *apierr.Erro
 		withSource.Source = ">"
 		c.RePublish = &withSource
 	}
-	return setMarkerDefaults(c, pedantic)
-}
-
-func setMarkerDefaults(c *api.StreamConfig, pedantic bool) *apierr.Error {
-	if c.SubjectDeleteMarkerTTL > 0 {
-		switch {
-		case c.SubjectDeleteMarkerTTL < minMarkerTTL: // refused by checkTimes
-		case !pedantic && c.Mirror != nil: // so is that
-		case !pedantic:
-			c.AllowMsgTTL, c.AllowRollup, c.DenyPurge = true, true, false
-		case !c.AllowMsgTTL:
-			return invalid("subject delete marker cannot be set if message TTLs are disabled")
-		case !c.AllowRollup:
-			return invalid("subject delete marker cannot be set if roll-ups are disabled")
-		}
-	}
-	if c.AllowMsgSchedules && c.Mirror == nil {
-		switch {
-		case c.Discard == api.DiscardNew:
-			return invalid("message scheduling cannot use discard new")
-		case !pedantic:
-			c.AllowRollup, c.DenyPurge = true, false
-		case !c.AllowRollup:
-			return invalid("message scheduling cannot be set if roll-ups are disabled")
-		}
-	}
 	return nil
 }
 
@@ -234,13 +212,11 @@ func (l Limits) check(c *api.StreamConfig) *apierr.Error {
 		return apierr.JSStreamMaxBytesRequired
 	case l.MaxStreamBytes > 0 && c.MaxBytes > l.MaxStreamBytes:
 		return apierr.JSStreamMaxStreamBytesExceeded
-	case l.MaxDuplicates > 0 && c.Duplicates > l.MaxDuplicates:
-		return invalid("duplicates window can not be larger then server limit of %v", l.MaxDuplicates)
 	}
 	return nil
 }
 
-func checkTimes(c *api.StreamConfig) *apierr.Error {
+func checkTimes(c *api.StreamConfig, limits Limits) *apierr.Error {
 	switch {
 	case c.FirstSeq > MaxSeq:
 		return invalid("first sequence can not be above %d", uint64(MaxSeq))
@@ -248,26 +224,39 @@ func checkTimes(c *api.StreamConfig) *apierr.Error {
 		return invalid("max age can not be negative")
 	case c.MaxAge != 0 && c.MaxAge < minDuration:
 		return invalid("max age needs to be >= %v", minDuration)
+	case limits.MaxDuplicates > 0 && c.Duplicates > limits.MaxDuplicates:
+		return invalid("duplicates window can not be larger then server limit of %v", limits.MaxDuplicates)
 	case c.Duplicates < 0:
 		return invalid("duplicates window can not be negative")
 	case c.MaxAge != 0 && c.Duplicates > c.MaxAge:
 		return invalid("duplicates window can not be larger then max age")
 	case c.Duplicates > 0 && c.Duplicates < minDuration:
 		return invalid("duplicates window needs to be >= %v", minDuration)
-	case c.SubjectDeleteMarkerTTL < 0:
-		return invalid("subject delete marker TTL must not be negative")
-	case c.SubjectDeleteMarkerTTL > 0 && c.Mirror != nil:
-		return invalid("subject delete markers forbidden on mirrors")
-	case c.SubjectDeleteMarkerTTL > 0 && c.SubjectDeleteMarkerTTL < minMarkerTTL:
-		return invalid("subject delete marker TTL must be at least 1 second")
+	case c.DenyPurge && c.AllowRollup:
+		return invalid("roll-ups require the purge permission")
 	}
 	return nil
 }
 
+func checkCounter(c *api.StreamConfig) *apierr.Error {
+	switch {
+	case !c.AllowMsgCounter:
+	case c.Discard == api.DiscardNew:
+		return invalid("counter stream cannot use discard new")
+	case c.AllowMsgTTL:
+		return errCounterTTL()
+	case c.AllowMsgSchedules:
+		return invalid("counter stream cannot use message schedules")
+	case c.Retention != api.LimitsRetention:
+		return invalid("counter stream can only use limits retention")
+	}
+	return nil
+}
+
+func errCounterTTL() *apierr.Error { return invalid("counter stream cannot use message TTLs") }
+
 func checkDiscard(c *api.StreamConfig) *apierr.Error {
 	switch {
-	case c.DenyPurge && c.AllowRollup:
-		return invalid("roll-ups require the purge permission")
 	case c.DiscardNewPer && c.Discard != api.DiscardNew:
 		return invalid("discard new per subject requires discard new policy to be set")
 	case c.DiscardNewPer && c.MaxMsgsPer <= 0:
@@ -276,33 +265,57 @@ func checkDiscard(c *api.StreamConfig) *apierr.Error {
 	return nil
 }
 
-func checkFeatures(c *api.StreamConfig) *apierr.Error {
-	async := c.PersistMode == persistAsync
+// checkMarkers checks markers of deletes and sets what they need.
+func checkMarkers(c *api.StreamConfig, pedantic bool) *apierr.Error {
 	switch {
-	case async && c.AllowAtomic:
-		return invalid("async persist mode is not supported with atomic batch publish")
-	case async && c.Storage != api.FileStorage:
-		return invalid("async persist mode is only supported on file storage")
-	case async && c.Replicas > 1:
-		return invalid("async persist mode is not supported on replicated streams")
-	case c.Placement != nil && c.Placement.Preferred != "":
-		return invalid("preferred server not permitted in placement")
+	case c.SubjectDeleteMarkerTTL == 0:
+		return nil
+	case c.SubjectDeleteMarkerTTL < 0:
+		return invalid("subject delete marker TTL must not be negative")
+	case c.SubjectDeleteMarkerTTL < minMarkerTTL:
+		return invalid("subject delete marker TTL must be at least 1 second")
+	case !pedantic && c.AllowMsgCounter: // markers have a TTL
+		return errCounterTTL()
+	case !pedantic:
+		c.AllowMsgTTL, c.AllowRollup, c.DenyPurge = true, true, false
+	case !c.AllowMsgTTL:
+		return invalid("subject delete marker cannot be set if message TTLs are disabled")
+	case !c.AllowRollup:
+		return invalid("subject delete marker cannot be set if roll-ups are disabled")
 	}
 	return nil
 }
 
-func checkCounter(c *api.StreamConfig) *apierr.Error {
-	if c.AllowMsgCounter {
-		switch {
-		case c.Retention != api.LimitsRetention:
-			return invalid("counter stream can only use limits retention")
-		case c.Discard == api.DiscardNew:
-			return invalid("counter stream cannot use discard new")
-		case c.AllowMsgTTL: // those that delete markers bring included
-			return invalid("counter stream cannot use message TTLs")
-		case c.AllowMsgSchedules:
-			return invalid("counter stream cannot use message schedules")
-		}
+// checkSchedules checks whether messages may hold schedules and sets what they need.
+func checkSchedules(c *api.StreamConfig, pedantic bool) *apierr.Error {
+	switch {
+	case !c.AllowMsgSchedules:
+	case c.Discard == api.DiscardNew:
+		return invalid("message scheduling cannot use discard new")
+	case !pedantic:
+		c.AllowRollup, c.DenyPurge = true, false
+	case !c.AllowRollup:
+		return invalid("message scheduling cannot be set if roll-ups are disabled")
+	}
+	return nil
+}
+
+func checkPersistMode(c *api.StreamConfig) *apierr.Error {
+	switch {
+	case c.PersistMode != persistAsync:
+	case c.Storage != api.FileStorage:
+		return invalid("async persist mode is only supported on file storage")
+	case c.Replicas > 1:
+		return invalid("async persist mode is not supported on replicated streams")
+	case c.AllowAtomic:
+		return invalid("async persist mode is not supported with atomic batch publish")
+	}
+	return nil
+}
+
+func checkPlacement(c *api.StreamConfig) *apierr.Error {
+	if c.Placement != nil && c.Placement.Preferred != "" {
+		return invalid("preferred server not permitted in placement")
 	}
 	return nil
 }

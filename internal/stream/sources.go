@@ -30,12 +30,14 @@ func checkMirror(c *api.StreamConfig) *apierr.Error {
 		return apierr.JSMirrorWithBatchPublishErr
 	case c.AllowMsgSchedules:
 		return apierr.JSMirrorWithMsgSchedulesErr
+	case m.FilterSubject != "" && len(m.SubjectTransforms) > 0:
+		return apierr.JSMirrorMultipleFiltersNotAllowed
+	case c.SubjectDeleteMarkerTTL > 0:
+		return invalid("subject delete markers forbidden on mirrors")
 	case !validName(m.Name):
 		return apierr.JSMirrorInvalidStreamName
 	case m.External == nil && m.Name == c.Name:
 		return invalid("detected cycle")
-	case m.FilterSubject != "" && len(m.SubjectTransforms) > 0:
-		return apierr.JSMirrorMultipleFiltersNotAllowed
 	case !validSourceConsumer(m):
 		return apierr.JSMirrorDurableConsumerCfgInvalid
 	}
