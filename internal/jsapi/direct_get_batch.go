@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"weir/internal/api"
+	"weir/internal/base"
 	"weir/internal/jetstream"
 	"weir/internal/msg"
 	"weir/internal/subject"
@@ -111,7 +112,7 @@ func lastOfEach(st *jetstream.Stream, req *api.StreamMsgGetRequest) (seqs []uint
 		upTo = min(upTo, req.UpToSeq)
 	}
 	if req.UpToTime != nil {
-		next, err := read.SeqAtTime(req.UpToTime.UnixNano())
+		next, err := read.SeqAtTime(base.UnixNano(*req.UpToTime))
 		if err != nil || next <= 1 {
 			return nil, 0, err
 		}

@@ -2,6 +2,7 @@ package jsapi
 
 import (
 	"weir/internal/api"
+	"weir/internal/base"
 	"weir/internal/jetstream"
 	"weir/internal/msg"
 	"weir/internal/subject"
@@ -47,7 +48,7 @@ func loadMessage(st *jetstream.Stream, r *api.StreamMsgGetRequest, m *msg.Messag
 // startOf is the first sequence that a request is about.
 func startOf(st *jetstream.Stream, r *api.StreamMsgGetRequest) (uint64, error) {
 	if r.StartTime != nil {
-		return st.Store().Reader().SeqAtTime(r.StartTime.UnixNano())
+		return st.Store().Reader().SeqAtTime(base.UnixNano(*r.StartTime))
 	}
 	return max(r.Seq, 1), nil
 }

@@ -156,7 +156,7 @@ func (a *applier) startOf(cfg *api.ConsumerConfig) (uint64, error) {
 	case api.DeliverByStartSequence:
 		return max(cfg.OptStartSeq, first), nil
 	case api.DeliverByStartTime:
-		seq, err := a.store.SeqAtTime(cfg.OptStartTime.UnixNano())
+		seq, err := a.store.SeqAtTime(base.UnixNano(*cfg.OptStartTime))
 		return max(seq, first), err
 	case api.DeliverLastPerSubject:
 		return a.startOfLasts(cfg, first)
@@ -252,7 +252,7 @@ func (a *applier) resetStart(c *consumer.Consumer, seq uint64) (uint64, *apierr.
 			return 0, apierr.JSConsumerInvalidResetErr("below start seq"), nil
 		}
 	case api.DeliverByStartTime:
-		first, err := a.store.SeqAtTime(c.Config.OptStartTime.UnixNano())
+		first, err := a.store.SeqAtTime(base.UnixNano(*c.Config.OptStartTime))
 		if err != nil {
 			return 0, nil, err
 		}

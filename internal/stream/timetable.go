@@ -1,11 +1,12 @@
 package stream
 
 import (
-	"math"
 	"strings"
 	"time"
 
 	"github.com/robfig/cron/v3"
+
+	"weir/internal/base"
 )
 
 // timetable is what a Nats-Schedule header asks for (ADR-51): a time, an interval, or six fields as in crontab, seconds first, or one of
@@ -64,12 +65,4 @@ func (t *timetable) nextBehind(due, now time.Time) (time.Time, bool) {
 }
 
 // dueTime is t in unix ns, within what a plan can hold: after 0.
-func dueTime(t time.Time) int64 {
-	switch {
-	case t.Unix() <= 0:
-		return 1
-	case t.Unix() >= math.MaxInt64/int64(time.Second):
-		return math.MaxInt64
-	}
-	return t.UnixNano()
-}
+func dueTime(t time.Time) int64 { return max(base.UnixNano(t), 1) }
