@@ -1,9 +1,7 @@
 package jetstream
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -22,25 +20,24 @@ type copying struct {
 	feeds map[string]*feed // by origin key
 }
 
-// originsOf are the origins that a configuration names, by key.
-func originsOf(cfg *api.StreamConfig) map[string]*api.StreamSource {
-	list := cfg.Sources
+// originsOf are the origins that a configuration names.
+func originsOf(cfg *api.StreamConfig) []*api.StreamSource {
 	if cfg.Mirror != nil {
-		list = []*api.StreamSource{cfg.Mirror}
+		return []*api.StreamSource{cfg.Mirror}
 	}
-	byKey := make(map[string]*api.StreamSource, len(list))
-	for _, src := range list {
-		byKey[stream.OriginKey(src)] = src
-	}
-	return byKey
+	return cfg.Sources
 }
 
 // follow makes the feeds those that the stream's configuration asks for.
 func (c *copying) follow() {
-	var want map[string]*api.StreamSource
+	want := make(map[string]*api.StreamSource)
 	var mirror bool
 	c.s.View(func(m *machine.Machine) {
-		want, mirror = originsOf(m.Stream().Config()), m.Stream().Config().Mirror != nil
+		cfg := m.Stream().Config()
+		mirror = cfg.Mirror != nil
+		for _, src := range originsOf(cfg) {
+			want[stream.OriginKey(src)] = src
+		}
 	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,9 +70,10 @@ func (c *copying) stop() {
 	clear(c.feeds)
 }
 
-// infos says how far the origins of cfg were copied.
+// infos says how far the origins of cfg were copied, in the order in which it names them.
 func (c *copying) infos(cfg *api.StreamConfig) (mirror *api.StreamSourceInfo, sources []api.StreamSourceInfo) {
-	for key, src := range originsOf(cfg) {
+	for _, src := range originsOf(cfg) {
+		key := stream.OriginKey(src)
 		info := api.StreamSourceInfo{
 			Name: src.Name, External: src.External, Active: -1,
 			FilterSubject: src.FilterSubject, SubjectTransforms: src.SubjectTransforms,
@@ -92,9 +90,6 @@ func (c *copying) infos(cfg *api.StreamConfig) (mirror *api.StreamSourceInfo, so
 		c.s.View(func(m *machine.Machine) { info.Sequence = m.Stream().CopiedUpTo(key) })
 		sources = append(sources, info)
 	}
-	slices.SortFunc(sources, func(a, b api.StreamSourceInfo) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.FilterSubject, b.FilterSubject))
-	})
 	return nil, sources
 }
 

@@ -131,7 +131,7 @@ func (r *Runner) nak(a *Ack, now time.Time) {
 	}
 	r.env.Advise(r.id, Event{Kind: EventNak, Stream: a.Stream, Consumer: a.Consumer, Deliveries: uint64(p.deliveries)})
 	delay := nakDelay(a.Payload[len(nakWord):])
-	if p.deadline == heldBack {
+	if p.deadline == heldBack || p.deadline == 0 && delay <= 0 {
 		return // it is about to be delivered again
 	}
 	// What is replicated is when it is due again, for a runner that takes over.

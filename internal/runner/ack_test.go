@@ -70,6 +70,25 @@ func TestAckWords(t *testing.T) {
 	})
 }
 
+// A message that is due again and gets more time comes behind those that became due meanwhile, as it does under
+// a runner that takes over.
+func TestMoreTimeForDueMessages(t *testing.T) {
+	cfg := explicit()
+	cfg.AckWait = 10 * time.Second
+	bubble(t, cfg, func(w *world) {
+		w.publish("s", "1", "2", "3", "4")
+		w.pull("a", `{"batch":4,"no_wait":true}`)
+		w.set(func() { w.wire = nil })
+		w.after(11 * time.Second)
+		w.ack(1, 1, 1, "+WPI", "")
+		w.ack(1, 2, 2, "-NAK 5s", "")
+		w.ack(1, 3, 3, "-NAK", "")
+		w.after(20 * time.Second)
+		w.pull("a", `{"batch":4,"no_wait":true}`)
+		w.want("31000 a s 2.3.5.T.0 3", "31000 a s 2.4.6.T.0 4", "31000 a s 2.2.7.T.0 2", "31000 a s 2.1.8.T.0 1")
+	})
+}
+
 func TestAckNext(t *testing.T) {
 	bubble(t, explicit(), func(w *world) {
 		w.publish("s", "1", "2", "3", "4", "5", "6")

@@ -8,6 +8,7 @@ type pendingMsg struct {
 	deadline   int64 // unix ns; 0 while it stands in the redeliver queue, or heldBack or never
 	sent       int64 // of the last delivery, unix ns
 	deliveries uint32
+	turn       uint32 // of its place in the redeliver queue, while it stands there
 }
 
 // heldBack is the deadline of a message whose delivery waits for its commit: it

@@ -47,13 +47,23 @@ func (r *Runner) due(seq uint64, p pendingMsg) {
 	if p.deadline == 0 {
 		return // it stands there already
 	}
-	p.deadline = 0
+	r.turns++
+	p.deadline, p.turn = 0, r.turns
 	r.pending.set(seq, p)
 	if len(r.redeliver) > 2*r.pending.len()+slack {
 		r.compactRedeliver()
 	}
-	r.redeliver = append(r.redeliver, seq)
+	r.redeliver = append(r.redeliver, place{seq, p.turn})
 }
+
+// place is one in the redeliver queue. A message that got more time while it stood there lost its place, and has
+// another one when it is due again.
+type place struct {
+	seq  uint64
+	turn uint32
+}
+
+func (p *pendingMsg) stands(at place) bool { return p.deadline == 0 && p.turn == at.turn }
 
 // exceed ends the wait for a message without an ack.
 func (r *Runner) exceed(seq uint64, p pendingMsg) {
@@ -62,14 +72,12 @@ func (r *Runner) exceed(seq uint64, p pendingMsg) {
 	r.env.Advise(r.id, Event{Kind: EventMaxDeliveries, Stream: seq, Consumer: p.consumer, Deliveries: uint64(p.deliveries)})
 }
 
-// compactRedeliver drops stale entries, and all but the first of each message.
+// compactRedeliver drops stale entries.
 func (r *Runner) compactRedeliver() {
-	seen := make(map[uint64]bool, r.pending.len())
 	kept := r.redeliver[:0:0]
-	for _, seq := range r.redeliver {
-		if p, ok := r.pending.get(seq); ok && p.deadline == 0 && !seen[seq] {
-			seen[seq] = true
-			kept = append(kept, seq)
+	for _, at := range r.redeliver {
+		if p, ok := r.pending.get(at.seq); ok && p.stands(at) {
+			kept = append(kept, at)
 		}
 	}
 	r.redeliver = kept
@@ -78,9 +86,9 @@ func (r *Runner) compactRedeliver() {
 // nextRedelivery returns the first message that is due again.
 func (r *Runner) nextRedelivery() (seq uint64, p pendingMsg, ok bool) {
 	for len(r.redeliver) > 0 {
-		seq = r.redeliver[0]
+		seq = r.redeliver[0].seq
 		p, ok = r.pending.get(seq)
-		if !ok || p.deadline != 0 {
+		if !ok || !p.stands(r.redeliver[0]) {
 			r.dropDue()
 			continue
 		}

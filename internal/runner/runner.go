@@ -133,7 +133,8 @@ type Runner struct {
 
 	next      uint64 // stream sequence to look for new messages from
 	pending   pendingSet
-	redeliver []uint64 // sequences due again, in order; entries may be stale
+	redeliver []place // of messages due again, in order; entries may be stale
+	turns     uint32
 	npending  pendingCount
 	retryAt   time.Time // when to read again after the store failed
 

@@ -18,70 +18,6 @@ var (
 	listSize  = flag.Int("operations", 50, "how many operations a list has")
 )
 
-// variant is a cluster and what happens to it while a list is played. None of it is to be
-// seen by a client that waits for the cluster to be whole.
-type variant struct {
-	name     string
-	nodes    int
-	replicas int
-	storage  api.Storage
-	tail     uint64 // of the log; 1 has replicas that were away brought up to date by images
-	disturb  func(*world, uint64)
-}
-
-var variants = []variant{
-	{name: "one node", nodes: 1, replicas: 1, storage: api.FileStorage, tail: 100},
-	{name: "one node, in memory", nodes: 1, replicas: 1, storage: api.MemoryStorage, tail: 100},
-	{name: "one node that crashes", nodes: 1, replicas: 1, storage: api.FileStorage, tail: 1, disturb: restart},
-	{name: "step-downs", nodes: 4, replicas: 3, storage: api.FileStorage, tail: 100, disturb: stepDowns},
-	{name: "one replica of four nodes, step-downs", nodes: 4, replicas: 1, storage: api.FileStorage, tail: 100, disturb: stepDowns},
-	{name: "one away, caught up by the log", nodes: 3, replicas: 3, storage: api.FileStorage, tail: 1000, disturb: oneAway},
-	{name: "one away, caught up by images", nodes: 3, replicas: 3, storage: api.FileStorage, tail: 1, disturb: oneAway},
-	{name: "one away, in memory", nodes: 3, replicas: 3, storage: api.MemoryStorage, tail: 1, disturb: oneAway},
-}
-
-// restart crashes a node and starts it again.
-func restart(w *world, pick uint64) {
-	n := w.nodes[pick%uint64(len(w.nodes))]
-	n.crash(pick&256 != 0, 0)
-	w.startNode(n)
-}
-
-// stepDowns asks the leaders of all to step down.
-func stepDowns(w *world, pick uint64) {
-	n := w.nodes[pick%uint64(len(w.nodes))]
-	for _, subject := range []string{"STREAM.LEADER.STEPDOWN.S", "CONSUMER.LEADER.STEPDOWN.S.c", "CONSUMER.LEADER.STEPDOWN.S.d", "META.LEADER.STEPDOWN"} {
-		w.request(n, subject, nil)
-	}
-}
-
-// oneAway brings back who is away and takes another node away, until the next time.
-func oneAway(w *world, pick uint64) {
-	w.startAll()
-	if !w.eventually(gapTime/2, func() bool { return w.wholeOrNone() }) {
-		w.fail("the stream is not whole %v after all nodes are up", gapTime/2)
-	}
-	n := w.nodes[pick%uint64(len(w.nodes))]
-	if pick&256 != 0 {
-		n.crash(pick&512 != 0, 0)
-	} else if err := n.stop(); err != nil {
-		w.fail("stop %s: %v", n.name, err)
-	}
-}
-
-// wholeOrNone tells whether the stream has all its replicas, or is not there.
-func (w *world) wholeOrNone() bool {
-	if w.apart(api.StreamConfig{Name: "S", Replicas: min(3, len(w.nodes))}) == "" {
-		return true
-	}
-	for _, n := range w.nodes {
-		if n.up() && n.life.streamNamed("S") != nil {
-			return false
-		}
-	}
-	return true
-}
-
 // TestEqualResults plays random lists of operations through the nodes of different
 // clusters, with crashes, step-downs and images in between: clients see the same.
 func TestEqualResults(t *testing.T) {
@@ -102,10 +38,13 @@ func TestEqualResults(t *testing.T) {
 				if difference == "" {
 					continue
 				}
-				short, difference := shortest(t, list, ref, v, difference)
 				var texts []string
-				for _, o := range short {
-					texts = append(texts, fmt.Sprintf("gap %t, %s", o.gap, o.text))
+				if !t.Failed() {
+					var short []operation
+					short, difference = shortest(t, list, ref, v, difference)
+					for _, o := range short {
+						texts = append(texts, fmt.Sprintf("gap %t, %s", o.gap, o.text))
+					}
 				}
 				t.Errorf("%s differs from %s after\n%s\n%s\nto repeat: go test ./internal/sim -run TestEqualResults -first-list %d -operations %d",
 					v.name, ref.name, strings.Join(texts, "\n"), difference, seed, *listSize)
@@ -147,7 +86,12 @@ func firstUnlike(got, want string) string {
 	for i < min(len(g), len(w))-1 && g[i] == w[i] {
 		i++
 	}
-	return fmt.Sprintf("got  %s\nwant %s", g[i], w[i])
+	same := 0
+	for same < min(len(g[i]), len(w[i])) && g[i][same] == w[i][same] {
+		same++
+	}
+	from := max(same-80, 0)
+	return fmt.Sprintf("after %q\ngot  %s\nwant %s", g[i][:from], g[i][from:], w[i][from:])
 }
 
 // shortest leaves out what a difference does not need.
@@ -175,8 +119,8 @@ func results(t *testing.T, list []operation, v *variant) (seen []string) {
 			o.Logf, o.Debug = t.Logf, true
 		}
 		w := newCluster(o)
-		p := &player{world: w, variant: v}
-		w.ears["eq"] = p
+		p := &player{world: w, variant: v, replicas: v.replicas, calls: calls{world: w}}
+		w.ears["eq"], w.ears["call"] = p, &p.calls
 		w.checkpoints, w.logTail = 2*time.Second, v.tail
 		if w.startAll() && w.eventually(formTime, func() bool { return w.metaLeader() != nil }) {
 			seen = p.playAll(list)
@@ -189,21 +133,30 @@ func results(t *testing.T, list []operation, v *variant) (seen []string) {
 
 // playAll plays a list, each operation at its time.
 func (p *player) playAll(list []operation) (seen []string) {
-	p.slot = p.world.began.Truncate(time.Second).Add(formTime + time.Second)
+	p.slot = p.world.began.Truncate(time.Second).Add(formTime + time.Second + slotOffset)
 	for i := range list {
 		o := &list[i]
-		if o.gap {
-			p.gaps = append(p.gaps, p.slot)
-			if p.slot = p.slot.Add(gapTime); p.variant.disturb != nil {
-				p.variant.disturb(p.world, o.pick)
-			}
+		if o.gap && (i == 0 || !list[i-1].unsettles) {
+			p.gap(p.slot, o.pick)
 		}
 		sleep(p.slot.Sub(now()))
 		seen = append(seen, p.play(o))
-		p.slot = p.slot.Add(slotTime)
+		began := p.slot
+		if p.slot = p.slot.Add(slotTime + o.takes); o.unsettles {
+			p.gap(began, o.pick)
+		}
 	}
-	p.gaps = append(p.gaps, p.slot)
+	p.gaps = append(p.gaps, span{p.slot, p.slot.Add(gapTime)})
 	p.world.startAll()
 	sleep(p.slot.Add(gapTime).Sub(now()))
 	return append(seen, p.contents())
+}
+
+// gap lets time pass in which nobody does anything but what the variant does. What began at some time may last until its end.
+func (p *player) gap(began time.Time, pick uint64) {
+	p.slot = p.slot.Add(gapTime)
+	p.gaps = append(p.gaps, span{began, p.slot})
+	if p.variant.disturb != nil {
+		p.variant.disturb(p, pick)
+	}
 }

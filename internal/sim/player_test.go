@@ -14,14 +14,19 @@ import (
 	"weir/internal/router"
 )
 
+// span is a time in which what falls due may come late.
+type span struct{ from, to time.Time }
+
 // player does operations, one after the other, each at its time, and takes down what a
 // client sees.
 type player struct {
-	world   *world
-	variant *variant
-	node    *node // that the client talks to
-	slot    time.Time
-	gaps    []time.Time // when each began
+	world    *world
+	variant  *variant
+	replicas int // of the streams, now
+	calls    calls
+	node     *node // that the client talks to
+	slot     time.Time
+	gaps     []span
 
 	mu      sync.Mutex
 	inbox   int
@@ -29,12 +34,19 @@ type player struct {
 	replies []string // ack subjects of what was pulled, the newest last
 }
 
+// An operation begins slotOffset after a full second, listens, and then looks at what is there, for infoTime at each thing.
+// Whatever falls due by itself does so at a full second, and slotOffset before one if that again makes something fall due: while
+// nobody looks.
 const (
-	slotTime = time.Second
-	gapTime  = 20 * time.Second
-	// replyTime is how long an operation listens.
-	replyTime = 600 * time.Millisecond
+	slotTime   = time.Second
+	slotOffset = 400 * time.Millisecond
+	replyTime  = 400 * time.Millisecond
+	infoTime   = 30 * time.Millisecond
+	gapTime    = 30 * time.Second
 )
+
+// due is a time after which something falls due, of about so many seconds.
+func due(seconds int) time.Duration { return time.Duration(seconds)*time.Second - slotOffset }
 
 // at is when the operation is done.
 func (p *player) at() time.Time { return p.slot }
@@ -66,7 +78,10 @@ func (p *player) ask(subject string, header, body []byte) {
 func (p *player) tell(subject string, header, body []byte) { p.node.say(subject, "", header, body) }
 
 func (p *player) askStream(subject string, c api.StreamConfig) {
-	c.Storage, c.Replicas = p.variant.storage, p.variant.replicas
+	c.Storage, c.Replicas = p.variant.storage, p.replicas
+	if !p.variant.async {
+		c.PersistMode = ""
+	}
 	body, err := json.Marshal(c)
 	if err != nil {
 		p.world.fail("%s: %v", subject, err)
@@ -100,12 +115,18 @@ func (p *player) play(o *operation) string {
 	p.choose(o.pick)
 	p.listen()
 	o.do(p)
-	sleep(replyTime)
+	sleep(p.slot.Add(o.takes + replyTime).Sub(now()))
 	seen := p.listened()
 	for _, name := range []string{"c", "d", "e"} {
 		seen += p.asked("CONSUMER.INFO.S."+name, "")
 	}
-	return seen + p.asked("STREAM.INFO.S", `{"deleted_details":true,"subjects_filter":">"}`)
+	for _, name := range streamsOf {
+		if o.unsettles && name != "S" {
+			continue // they are about to find S again
+		}
+		seen += p.asked("STREAM.INFO."+name, `{"deleted_details":true,"subjects_filter":">"}`)
+	}
+	return seen
 }
 
 // choose draws the node that the client talks to.
@@ -134,30 +155,34 @@ func (p *player) listened() string {
 func (p *player) asked(subject, body string) string {
 	p.listen()
 	p.ask(apiPrefix+subject, nil, []byte(body))
-	sleep(50 * time.Millisecond)
+	sleep(infoTime)
 	return p.listened()
 }
 
-// contents are the messages that each replica holds, if they are the same.
+// contents are the messages of each stream that each replica holds, if they are the same.
 func (p *player) contents() string {
-	var all []string
-	p.world.eachReplica("S", func(n *node, s *jetstream.Stream) {
-		list, _ := p.world.messages(n, s)
-		text := ""
-		for _, m := range list {
-			text += fmt.Sprintf("%d %s %s %q %q\n", m.Seq, time.Unix(0, m.Time).UTC().Format(time.RFC3339Nano), m.Subject, m.Header, m.Data)
+	text := ""
+	for _, name := range streamsOf {
+		var all []string
+		p.world.eachReplica(name, func(n *node, s *jetstream.Stream) {
+			list, _ := p.world.messages(n, s)
+			text := ""
+			for _, m := range list {
+				text += fmt.Sprintf("%s %d %s %s %q %q\n", name, m.Seq, time.Unix(0, m.Time).UTC().Format(time.RFC3339Nano), m.Subject, m.Header, m.Data)
+			}
+			all = append(all, p.rounded(text))
+		})
+		if all = slices.Compact(all); len(all) > 1 {
+			return "replicas differ:\n" + strings.Join(all, "and\n")
 		}
-		all = append(all, p.rounded(text))
-	})
-	if all = slices.Compact(all); len(all) > 1 {
-		return "replicas differ:\n" + strings.Join(all, "and\n")
+		text += strings.Join(all, "")
 	}
-	return strings.Join(all, "")
+	return text
 }
 
 // varying are the fields that may differ between variants and moments.
 var varying = []string{
-	"ts", "cluster", "num_waiting", "last_active", "pause_remaining", "created", "num_replicas", "storage", "metadata", "alternates", "bytes",
+	"ts", "cluster", "num_waiting", "last_active", "pause_remaining", "created", "num_replicas", "storage", "metadata", "alternates", "bytes", "persist_mode", "active", "lag",
 }
 
 // normal is an answer without what varies.
@@ -180,7 +205,10 @@ func strip(doc any) {
 		for _, name := range varying {
 			delete(v, name)
 		}
-		for _, x := range v {
+		for name, x := range v {
+			if name == "mirror" || name == "sources" {
+				stripErrors(x)
+			}
 			strip(x)
 		}
 	case []any:
@@ -190,10 +218,24 @@ func strip(doc any) {
 	}
 }
 
+// stripErrors leaves out what the last try to reach an origin met, which may be one try ago.
+func stripErrors(doc any) {
+	switch v := doc.(type) {
+	case map[string]any:
+		delete(v, "error")
+	case []any:
+		for _, x := range v {
+			stripErrors(x)
+		}
+	}
+}
+
 var (
 	timestamp = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 	// ackTime is the time of the message in an ack subject.
 	ackTime = regexp.MustCompile(`(\$JS\.ACK\.S\.\w+\.\d+\.\d+\.\d+)\.\d+`)
+	// identity is that of the origin of a message, at the end of where it comes from.
+	identity = regexp.MustCompile(`(Nats-Stream-Source: \S+ \d+ \S+ \S+ \S+) \w+`)
 	// noMessage is what file and memory streams say of a message that is not there.
 	noMessage = regexp.MustCompile(`"code":\d+,"description":"(stream store EOF|no message found|sequence \d+ not found)","err_code":\d+`)
 )
@@ -201,6 +243,7 @@ var (
 // rounded is a text with its times rounded to half a second, and without what varies.
 func (p *player) rounded(text string) string {
 	text = noMessage.ReplaceAllString(ackTime.ReplaceAllString(text, "$1"), "no message")
+	text = identity.ReplaceAllString(text, "$1")
 	return timestamp.ReplaceAllStringFunc(text, func(s string) string {
 		t, err := time.Parse(time.RFC3339Nano, s)
 		if err != nil {
@@ -213,8 +256,8 @@ func (p *player) rounded(text string) string {
 	})
 }
 
-// gapOf is the gap that a time is in, -1 if it is in none. What the stream does by itself in a gap, an election may delay: the
+// gapOf is the gap that a time is in, -1 if it is in none. What a stream does by itself in a gap, an election may delay: the
 // marker of a message that expires has the time at which it is left, so that it is there for as long as it is to be.
 func (p *player) gapOf(t time.Time) int {
-	return slices.IndexFunc(p.gaps, func(from time.Time) bool { return !t.Before(from) && t.Before(from.Add(gapTime)) })
+	return slices.IndexFunc(p.gaps, func(g span) bool { return !t.Before(g.from) && t.Before(g.to) })
 }
