@@ -165,6 +165,8 @@ func (n *Node) checkpointLoop() {
 				trimmed = now
 				n.fileLog.Trim()
 				n.memLog.Trim()
+				n.fileDB.Tidy()
+				n.memDB.Tidy()
 			}
 			if now.Sub(n.lastSaved) >= n.cfg.CheckpointInterval || n.unsaved.Load() >= maxUnsaved ||
 				len(n.fileLog.Pressure()) > 0 || len(n.memLog.Pressure()) > 0 {
@@ -175,7 +177,8 @@ func (n *Node) checkpointLoop() {
 }
 
 // trimEvery is for how long the log fills no file until it gives back those that wait
-// to be used again.
+// to be used again, and for how long nothing comes to a stream or goes until its store
+// gives back more.
 const trimEvery = 10 * time.Second
 
 // maxUnsaved is how many messages and deltas may be applied between two checkpoints,

@@ -2,6 +2,7 @@ package msgstore
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 
@@ -113,35 +114,68 @@ func (s *Store) rewriteSome() (more bool, err error) {
 	return true, s.replace(number, run, fresh)
 }
 
-// Rewriting begins when the dead records of a store take more than one part in
-// wasteParts of what its live ones do, and takes the segment with the largest dead
-// share: so what is copied is little for the space that comes back. Segments with
-// less than minDeadShare are left alone.
-const (
-	wasteParts   = 6
-	minDeadShare = 0.1
+// thresholds say when a store is rewritten: when its dead records take more than one
+// part in wasteParts of what its live ones do. The segment with the largest dead share
+// comes first, so that what is copied is little for the space that comes back. Segments
+// with less than minShare are left alone.
+type thresholds struct {
+	wasteParts int64
+	minShare   float64
+}
+
+// While messages come and go, more is left dead than when the store is calm: what dies
+// together is copied around once.
+var (
+	whileBusy = thresholds{wasteParts: 6, minShare: 0.1}
+	whenCalm  = thresholds{wasteParts: 12, minShare: 0.04}
 )
+
+// Tidy has stores rewritten further whose messages are the same as at the call before.
+func (db *DB) Tidy() {
+	db.mu.Lock()
+	stores := slices.Collect(maps.Values(db.open))
+	db.mu.Unlock()
+	for _, s := range stores {
+		if s.settle() {
+			db.janitor.rewrite(s)
+		}
+	}
+}
+
+// settle notes the state for the next call, and tells whether there is something to do
+// about a calm store.
+func (s *Store) settle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calm = s.settled == s.committed.state
+	s.settled = s.committed.state
+	return s.calm && !s.closed.Load() && len(s.rewritable()) > 0
+}
 
 // rewritable picks neighbouring segments to be rewritten into one; none if there is
 // little to be gained. The tail is left alone, and so is what an uncommitted change
 // has touched.
 func (s *Store) rewritable() []*segment {
+	limits := whileBusy
+	if s.calm && s.settled == s.committed.state {
+		limits = whenCalm
+	}
 	var live, dead int64
 	worst := -1
 	for i, g := range s.segs[:max(len(s.segs)-1, 0)] {
 		live += g.liveBytes()
 		dead += g.deadBytes
-		if !g.dirty && g.deadShare() >= minDeadShare && (worst < 0 || g.deadShare() > s.segs[worst].deadShare()) {
+		if !g.dirty && g.deadShare() >= limits.minShare && (worst < 0 || g.deadShare() > s.segs[worst].deadShare()) {
 			worst = i
 		}
 	}
-	if worst < 0 || dead*wasteParts <= live {
+	if worst < 0 || dead*limits.wasteParts <= live {
 		return nil
 	}
 	first, end, bytes := worst, worst+1, s.segs[worst].liveBytes()
 	joins := func(g *segment) bool {
 		return !g.dirty && bytes+g.liveBytes() <= s.db.opts.SegmentSize &&
-			(g.deadShare() >= minDeadShare || g.liveBytes() <= s.db.opts.SegmentSize/4)
+			(g.deadShare() >= limits.minShare || g.liveBytes() <= s.db.opts.SegmentSize/4)
 	}
 	for first > 0 && joins(s.segs[first-1]) && s.segs[end-1].last-s.segs[first-1].base < 1<<31 {
 		first--

@@ -52,6 +52,8 @@ type core struct {
 	committed meta
 	segs      []*segment // ascending by base; the last is the tail
 	open      *openArea  // the part of the subject index that is not in Pebble
+	settled   msg.State  // at the last Tidy
+	calm      bool       // it was the same at the one before
 
 	// Apply side only.
 	cur      meta

@@ -3,6 +3,7 @@ package raftlog
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -147,7 +148,12 @@ func runCrashes(t *testing.T, seed uint64, steps int) {
 			}
 			c.mu.Unlock()
 		case n < 27:
-			l.Trim()
+			waits.Wait()
+			for range 1 + rng.IntN(3) { // more than one finds a log that is not used
+				for l.Trim(); l.trim.Load(); {
+					runtime.Gosched()
+				}
+			}
 		case n < 50:
 			waits.Wait()
 		default:

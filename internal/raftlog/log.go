@@ -284,7 +284,7 @@ func (l *Log) wakeSync() {
 }
 
 // Trim gives back the files that wait to be used again, if no file was filled since
-// the call before. It only asks for it.
+// the call before, and also the next file if nothing was written. It only asks for it.
 func (l *Log) Trim() {
 	l.trim.Store(true)
 	l.wakeWriter()

@@ -132,6 +132,7 @@ func (w *writer) start(s *scanner) error {
 	if err := w.sortFiles(); err != nil {
 		return err
 	}
+	w.spare.startAt = w.seg.size / spareParts
 	w.takeGroups(s)
 	return nil
 }

@@ -3,17 +3,19 @@ package raftlog
 import "fmt"
 
 // trim gives back what a log that is little used does not need: files that wait to be
-// used again and, but for one, those that no group has entries in.
+// used again and, but for one, those that no group has entries in. A log that is not
+// used at all does not need the next file either.
 func (w *writer) trim() {
-	if w.trimmed != w.sealed {
-		w.trimmed = w.sealed
+	was := w.trimmed
+	w.trimmed = written{w.seg.number, w.off}
+	if was.file != w.trimmed.file {
 		return
 	}
 	w.reclaimFiles(1)
 	if w.l.err != nil {
 		return
 	}
-	if err := w.spare.drop(w); err != nil {
+	if err := w.spare.drop(w, was == w.trimmed); err != nil {
 		w.l.opts.Logger.Warnf("raft log file that is not needed: %v", err)
 	}
 }

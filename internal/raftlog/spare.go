@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// spare keeps one file ready for when the present one is full. A goroutine
-// makes it, at most one at a time. All methods run on the writer goroutine.
+// spare keeps one file ready for when the present one is full, from a part of that
+// on. A goroutine makes it, at most one at a time. All methods run on the writer goroutine.
 type spare struct {
 	ready *segment
 	// making is not nil while the goroutine is at work; it delivers one result.
@@ -14,9 +14,8 @@ type spare struct {
 	// free are files that nothing needs any more, oldest first, to be recycled in
 	// that order.
 	free []string
-	// retryAt is the offset in the present file at which to try again after an
-	// error.
-	retryAt int64
+	// startAt is the offset in the present file from which the next is made.
+	startAt int64
 }
 
 type spareResult struct {
@@ -27,8 +26,12 @@ type spareResult struct {
 // maxFree bounds the files that wait to be recycled; others are deleted.
 const maxFree = 2
 
+// spareParts says when the next file is made: when the present one has one part in so
+// many. The others are time enough, and a log that is little used has no such file.
+const spareParts = 4
+
 // poll takes a result if there is one, and starts the making of the next file
-// if there is none.
+// if there is none and it is time.
 func (s *spare) poll(w *writer) {
 	if s.making != nil {
 		select {
@@ -38,7 +41,7 @@ func (s *spare) poll(w *writer) {
 			return
 		}
 	}
-	if s.ready == nil && w.off >= s.retryAt && w.l.err == nil {
+	if s.ready == nil && w.off >= s.startAt && w.l.err == nil {
 		s.start(w)
 	}
 }
@@ -64,11 +67,11 @@ func (s *spare) receive(w *writer, r spareResult) {
 			w.l.opts.Logger.Warnf("next raft log file cannot be made: %v", r.err)
 		}
 		w.l.spaceErr.Store(&r.err)
-		s.retryAt = w.off + max(w.seg.size/16, 1)
+		s.startAt = w.off + max(w.seg.size/16, 1)
 		return
 	}
 	w.l.spaceErr.Store(nil)
-	s.ready, s.retryAt = r.seg, 0
+	s.ready = r.seg
 	w.next++
 }
 
@@ -84,13 +87,13 @@ func (s *spare) take(w *writer) (*segment, error) {
 		s.receive(w, <-s.making)
 	}
 	next := s.ready
-	s.ready, s.retryAt = nil, 0
+	s.ready, s.startAt = nil, next.size/spareParts
 	return next, nil
 }
 
 // release takes over a file that nothing needs any more.
 func (s *spare) release(w *writer, path string) error {
-	s.retryAt = 0
+	s.startAt = min(s.startAt, w.seg.size/spareParts)
 	s.free = append(s.free, path)
 	if len(s.free) <= maxFree || s.making != nil {
 		return nil
@@ -100,8 +103,9 @@ func (s *spare) release(w *writer, path string) error {
 }
 
 // drop deletes the files that wait to be recycled; those behind one that is being
-// recycled wait for another time.
-func (s *spare) drop(w *writer) (err error) {
+// recycled wait for another time. With all, it deletes the file that is ready too,
+// unless it will be needed soon.
+func (s *spare) drop(w *writer, all bool) (err error) {
 	if s.making != nil {
 		return nil
 	}
@@ -109,7 +113,14 @@ func (s *spare) drop(w *writer) (err error) {
 		err = w.maker.deleteFree(s.free[0])
 		s.free = s.free[1:]
 	}
-	return err
+	last := w.seg.size - w.seg.size/spareParts
+	if !all || s.ready == nil || w.off >= last || err != nil {
+		return err
+	}
+	ready := s.ready
+	s.ready, s.startAt = nil, min(w.off+w.seg.size/spareParts, last)
+	w.next = ready.number
+	return errors.Join(ready.file.Close(), w.maker.deleteFree(ready.path))
 }
 
 // close waits for the goroutine and closes the file that is ready.

@@ -8,7 +8,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// TestTrim leaves a log that is not used with the present file and the next one.
+// TestTrim leaves a log that is little used with the present file and the next one, and
+// one that is not used with the present one.
 func TestTrim(t *testing.T) {
 	fs := vfs.NewMem()
 	l := mustOpen(t, Options{FS: fs, Dir: "raft", SegmentSize: 16 << 10})
@@ -52,6 +53,11 @@ func TestTrim(t *testing.T) {
 	}
 	if before <= 2 {
 		t.Errorf("%d files before", before)
+	}
+	for end := time.Now().Add(time.Minute); files() > 1; {
+		if l.Trim(); time.Now().After(end) {
+			t.Fatalf("%d files of a log that is not used", files())
+		}
 	}
 	if err := appendWait(l, Batch{Group: 1, Replica: 1, HardState: hard(1, 1, next), Entries: entries(next, 1, "behind")}); err != nil {
 		t.Fatal(err)

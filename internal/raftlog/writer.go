@@ -40,8 +40,8 @@ type writer struct {
 	closed, current, file []*Group
 	closedFrom            uint64
 	sealed                uint64
-	// trimmed is the value of sealed when files were last to be given back.
-	trimmed uint64
+	// trimmed is what was written when files were last to be given back.
+	trimmed written
 
 	// buf holds the records of the next write; batches are all that is completed
 	// with it, in order.
@@ -54,6 +54,12 @@ type writer struct {
 	newest, oldest *Group
 
 	spare spare
+}
+
+// written is a place behind which nothing is written.
+type written struct {
+	file uint64
+	off  int64
 }
 
 // placed is a batch's record in buf.
