@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"weir/internal/api"
+	"weir/internal/base"
 	"weir/internal/consumer"
 )
 
@@ -79,7 +80,7 @@ func (r *Runner) handleAck(a *Ack, now time.Time) {
 // not understood, and messages acked before, are confirmed as well; one that was
 // never delivered is not.
 func (r *Runner) confirm(a *Ack) {
-	if a.Reply == "" || r.ackNone || a.Stream > r.state.Delivered.Stream {
+	if a.Reply == "" || r.ackNone || a.Stream > r.state.Delivered.Stream || len(r.onCommit) >= maxAwaited {
 		return
 	}
 	kept := *a
@@ -135,7 +136,7 @@ func (r *Runner) nak(a *Ack, now time.Time) {
 		return // it is about to be delivered again
 	}
 	// What is replicated is when it is due again, for a runner that takes over.
-	dueAt := now.Add(delay).UnixNano()
+	dueAt := base.UnixNano(now.Add(delay))
 	r.recordTouch(a.Stream, dueAt-int64(r.ackWait(uint64(p.deliveries))))
 	if delay <= 0 {
 		r.due(a.Stream, p)

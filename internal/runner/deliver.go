@@ -260,11 +260,12 @@ func (r *Runner) unhold(seq uint64) bool {
 
 // say publishes a status behind the messages that are held back.
 func (r *Runner) say(to string, hdr []byte) {
-	if r.held == 0 {
+	switch {
+	case r.held == 0:
 		r.env.Publish(to, "", hdr, nil)
-		return
+	case len(r.onCommit) < maxAwaited:
+		r.afterCommit(func(r *Runner) { r.env.Publish(to, "", hdr, nil) })
 	}
-	r.afterCommit(func(r *Runner) { r.env.Publish(to, "", hdr, nil) })
 }
 
 // ackReply is the subject that acknowledges this delivery of m, in the worker's

@@ -14,6 +14,9 @@ const (
 	// Beyond this many, touches are not recorded: they only move redeliveries after
 	// a change of runner, and a client may send any number of them.
 	maxUncommittedTouches = 2 * maxUncommittedOps
+	// Confirmations and statuses wait for a commit while less than this does. Beyond
+	// it they are dropped: a client that hears nothing asks again.
+	maxAwaited = maxInboxAcks
 	// An ack-none consumer's position is replicated lazily.
 	lazyPositionInterval = 250 * time.Millisecond
 	lazyPositionMsgs     = 1024

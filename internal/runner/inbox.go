@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"math"
 	"strconv"
 	"sync"
 
@@ -10,8 +11,8 @@ import (
 	"weir/internal/wire"
 )
 
-// What a runner's inbox holds at most. Beyond it pulls and acks are dropped, as
-// a slow subscriber's messages are: an ack that is lost means a redelivery.
+// What a runner's inbox holds at most of what clients send. Beyond it that is dropped,
+// as a slow subscriber's messages are: an ack that is lost means a redelivery.
 const (
 	maxInboxEvents = 64 << 10
 	maxInboxAcks   = 256 << 10
@@ -78,9 +79,14 @@ func (r *Runner) takeInbox() (in inbox, ok bool) {
 }
 
 // post queues an event and asks for a worker.
-func (r *Runner) post(event func(*Runner)) {
+func (r *Runner) post(event func(*Runner)) { r.postWithin(math.MaxInt, event) }
+
+// offer is post for what a client brought about: dropped when too much waits.
+func (r *Runner) offer(event func(*Runner)) { r.postWithin(maxInboxEvents, event) }
+
+func (r *Runner) postWithin(bound int, event func(*Runner)) {
 	r.mu.Lock()
-	if r.closed {
+	if r.closed || len(r.in.events) >= bound {
 		r.mu.Unlock()
 		return
 	}
@@ -91,12 +97,7 @@ func (r *Runner) post(event func(*Runner)) {
 
 // Pull takes a pull request.
 func (r *Runner) Pull(req PullRequest) {
-	r.mu.Lock()
-	full := r.closed || len(r.in.events) >= maxInboxEvents
-	r.mu.Unlock()
-	if !full {
-		r.post(func(r *Runner) { r.pull(req, r.now) })
-	}
+	r.offer(func(r *Runner) { r.pull(req, r.now) })
 }
 
 // Ack takes an acknowledgement. Payload is owned by the runner from here on.
@@ -151,7 +152,7 @@ func (r *Runner) FlowReply(subj string, header []byte) {
 	if v, ok := wire.GetHeader(header, "Nats-Last-Stream"); ok {
 		stored, _ = strconv.ParseUint(string(v), 10, 64) // what is no number says nothing
 	}
-	r.post(func(r *Runner) { r.flowReply(subj, stored) })
+	r.offer(func(r *Runner) { r.flowReply(subj, stored) })
 }
 
 // Update changes the configuration.

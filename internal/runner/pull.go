@@ -68,7 +68,7 @@ func isDocument(body []byte) bool { return len(body) > 0 && body[0] == '{' }
 var errHeartbeat = errors.New("heartbeat value too large")
 
 func (r *Runner) checkNext(n *api.ConsumerNextRequest) error {
-	if n.Heartbeat > 0 && (n.Expires <= 0 || n.Heartbeat*2 > n.Expires) {
+	if n.Heartbeat > 0 && (n.Expires <= 0 || n.Heartbeat > n.Expires/2) {
 		return errHeartbeat
 	}
 	return nil
