@@ -10,7 +10,7 @@ func (g *generator) operate() *step {
 	is := func(verb, text string) *step { return &step{subject: "$JS.API." + verb, body: text} }
 	switch g.IntN(14) {
 	case 0:
-		return is("STREAM.LEADER.STEPDOWN."+name, body(`{"placement":{"preferred":"none"}}`, `{"placement":{"cluster":"none"}}`, `{"placement":{"tags":["none"]}}`, "x", `[]`))
+		return is("STREAM.LEADER.STEPDOWN."+name, body(`{"placement":{"preferred":"none"}}`, `{"placement":{"cluster":"none"}}`, `{"placement":{"tags":["none"]}}`))
 	case 1:
 		return is("STREAM.LEADER.STEPDOWN.NONE", body("", "{}", "x"))
 	case 2:
@@ -24,7 +24,7 @@ func (g *generator) operate() *step {
 	case 6:
 		return g.restore(name)
 	case 7:
-		return is("CONSUMER.LEADER.STEPDOWN."+name+"."+oneOf(g, "none", "none", "c"), body("x", `{"placement":{"preferred":"none"}}`))
+		return is("CONSUMER.LEADER.STEPDOWN."+name+"."+oneOf(g, "none", "none", "c"), `{"placement":{"preferred":"none"}}`)
 	case 8:
 		return is("CONSUMER.INFO."+name+"."+oneOf(g, "none", "c", "d"), body("", "", "{}"))
 	case 9:
@@ -61,7 +61,7 @@ func (g *generator) operateServers(name string) *step {
 	s := &step{as: systemUser}
 	switch g.IntN(7) {
 	case 0:
-		s.subject, s.body = "META.LEADER.STEPDOWN", oneOf(g, "x", `{"placement":{"preferred":"none"}}`, `{"placement":{"cluster":"none"}}`, `{"placement":{"tags":["none"]}}`)
+		s.subject, s.body = "META.LEADER.STEPDOWN", oneOf(g, `{"placement":{"preferred":"none"}}`, `{"placement":{"cluster":"none"}}`, `{"placement":{"tags":["none"]}}`)
 	case 1:
 		s.subject, s.body = "SERVER.REMOVE", oneOf(g, "", "x", "{}", `{"peer":"none"}`, `{"peer_id":"none"}`, `{"peer":"none","peer_id":"none"}`)
 	case 2:

@@ -70,7 +70,7 @@ func (p *Pair) do(s *step) ([]difference, error) {
 	if p.Lag > 0 && s.subject == "$JS.API.INFO" {
 		deadline = time.Now().Add(usageLag)
 	}
-	for {
+	for tries := 1; ; tries++ {
 		weir, err := ask(p.Weir[s.as], s)
 		if err != nil {
 			return nil, err
@@ -89,7 +89,7 @@ func (p *Pair) do(s *step) ([]difference, error) {
 			}
 			differences = nil
 		}
-		if len(differences) == 0 || !s.reads() || time.Now().After(deadline) {
+		if len(differences) == 0 || !s.reads() || tries > 1 && time.Now().After(deadline) {
 			return differences, nil
 		}
 		time.Sleep(lagPause)

@@ -115,9 +115,12 @@ func (s *Service) await(holds func() bool) {
 	}
 }
 
-// successor is the member that takes over; 0 for a group of one.
+// successor is the member that takes over; 0 for a group of one, whatever is wished.
 func (c *call) successor(st *jetstream.Stream, wish *api.Placement) (best base.ReplicaID, err *apierr.Error) {
 	status := st.Group().Status()
+	if len(status.Voters) <= 1 {
+		return 0, nil
+	}
 	members := []base.NodeID{st.LeaderNode()}
 	for _, p := range status.Peers {
 		if !p.Learner {
@@ -138,7 +141,7 @@ func (c *call) successor(st *jetstream.Stream, wish *api.Placement) (best base.R
 			best, match = p.ID, p.Match
 		}
 	}
-	if best == 0 && len(status.Voters) > 1 {
+	if best == 0 {
 		return 0, apierr.JSClusterNoPeersErrF("no replacement peer connected")
 	}
 	return best, nil

@@ -22,6 +22,10 @@ func (c *call) replacePeer(needed bool) {
 	if !c.read(&req) {
 		return
 	}
+	if req.Peer == "" {
+		c.fail(apierr.JSBadRequestErr)
+		return
+	}
 	c.done(c.moveOff(c.Account, c.stream(), req.Peer, needed))
 }
 

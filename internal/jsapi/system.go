@@ -119,10 +119,13 @@ func (c *call) accountPurge() {
 // names nothing is refused.
 func (c *call) accountStreamMove() {
 	var req api.StreamMoveRequest
-	if !c.readOptional(&req) {
+	if len(c.Body) > 0 && !c.accepted(decode(c.Body, &req)) {
 		return
 	}
 	account, name := c.arg(0), c.arg(1)
+	if !c.knownAccount(account) {
+		return
+	}
 	a := c.assignment(account, name)
 	switch {
 	case a == nil:
@@ -140,6 +143,15 @@ func (c *call) accountStreamMove() {
 		return
 	}
 	c.answer(api.StreamUpdateResponse{Response: c.response(), StreamInfo: c.moving(account, name)})
+}
+
+// knownAccount is false once a request for an account that does not exist has been refused.
+func (c *call) knownAccount(name string) bool {
+	if c.svc.cfg.Accounts.Account(name) != nil {
+		return true
+	}
+	c.fail(apierr.JSNoAccountErr)
+	return false
 }
 
 func (c *call) knownServer(peer string) (known bool) {
@@ -194,6 +206,9 @@ func (c *call) moving(account, name string) *api.StreamInfo {
 // (system account).
 func (c *call) accountStreamCancelMove() {
 	account, name := c.arg(0), c.arg(1)
+	if !c.knownAccount(account) {
+		return
+	}
 	result, ok := c.proposeMeta(&meta.StreamCancelMove{Account: account, Name: name})
 	switch {
 	case !ok:

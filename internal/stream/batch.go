@@ -101,7 +101,10 @@ func (s *Stream) checkInBatch(b *batchCheck, m *msg.Message) (*apierr.Error, err
 			return e, err
 		}
 	}
-	if d.ttl != "" && !validTTL(d.ttl) {
+	switch {
+	case d.ttl != "" && !s.cfg.AllowMsgTTL:
+		return apierr.JSMessageTTLDisabledErr, nil
+	case d.ttl != "" && !validTTL(d.ttl):
 		return apierr.JSMessageTTLInvalidErr, nil
 	}
 	if d.msgID != "" && s.cfg.Duplicates > 0 {
