@@ -56,7 +56,13 @@ func trialContext(t *testing.T) context.Context {
 // are shown.
 func startCluster(ctx context.Context, t *testing.T, n int, extra string) *procs.Cluster {
 	t.Helper()
-	c, err := procs.New(procs.Spec{Bin: bin, Dir: t.TempDir(), Nodes: n, Extra: extra})
+	return startSpec(ctx, t, procs.Spec{Nodes: n, Extra: extra})
+}
+
+func startSpec(ctx context.Context, t *testing.T, spec procs.Spec) *procs.Cluster {
+	t.Helper()
+	spec.Bin, spec.Dir = bin, t.TempDir()
+	c, err := procs.New(spec)
 	if err != nil {
 		t.Fatal(err)
 	}

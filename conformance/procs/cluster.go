@@ -20,6 +20,8 @@ type Spec struct {
 	Dir   string // for configuration, logs and stores; made if missing
 	Nodes int    // 0 is three; one is a server without a cluster block
 	Extra string // further lines of every configuration file
+	// Tags are those of each node, by its index; nil for none.
+	Tags func(i int) []string
 }
 
 // Cluster is a set of server processes that know of each other.
@@ -49,8 +51,12 @@ func New(spec Spec) (*Cluster, error) {
 	if spec.Nodes == 1 {
 		routes = nil
 	}
-	for _, n := range c.Nodes {
-		if err := n.configure(routes, spec.Extra); err != nil {
+	for i, n := range c.Nodes {
+		extra := spec.Extra
+		if spec.Tags != nil {
+			extra += fmt.Sprintf("server_tags: [%s]\n", strings.Join(spec.Tags(i), ", "))
+		}
+		if err := n.configure(routes, extra); err != nil {
 			return nil, err
 		}
 	}
