@@ -91,14 +91,28 @@ func (c *client) Pub(m *wire.Msg) error {
 	}
 	c.inMsgs++
 	c.inBytes += int64(len(m.Header) + len(m.Payload))
-	if c.account.Mapped() {
-		mapped := *m
-		if !router.Map(c.account, &mapped) {
-			return c.done()
+	if len(m.Header) > 0 {
+		if t := c.server.router.BeginTrace(c.account.Name(), &c.source, m); t != nil {
+			return c.pubTraced(t, m)
 		}
-		return c.publish(&mapped)
 	}
-	return c.publish(m)
+	return c.mapAndPublish(m)
+}
+
+// mapAndPublish publishes a message, perhaps under the subject that the account maps
+// its own to.
+func (c *client) mapAndPublish(m *wire.Msg) error {
+	if !c.account.Mapped() {
+		return c.publish(m)
+	}
+	mapped := *m
+	if !router.Map(c.account, &mapped) {
+		return c.done()
+	}
+	if t := c.source.Trace(); t != nil && !bytes.Equal(mapped.Subject, m.Subject) {
+		t.Mapped(string(mapped.Subject))
+	}
+	return c.publish(&mapped)
 }
 
 // publish checks and routes a message under the subject that it goes to.
@@ -111,7 +125,9 @@ func (c *client) publish(m *wire.Msg) error {
 			c.lastSubject = append(c.lastSubject[:0], m.Subject...)
 		case !c.replies.use(m.Subject, c.server.clock.Now()):
 			c.errorf("Publish Violation - Subject %q", m.Subject)
-			return c.refuse("Permissions Violation for Publish to %q", m.Subject)
+			text := fmt.Sprintf("Permissions Violation for Publish to %q", m.Subject)
+			c.source.Trace().Refused(text)
+			return c.refuse("%s", text)
 		}
 	}
 	if c.options.Verbose {

@@ -96,7 +96,7 @@ func (in *ingest) takePartLocked(m *router.Msg, part *fastPart, valid bool) []by
 	if begins && !in.admitFastLocked() {
 		return in.s.publishError(apierr.JSBatchPublishTooManyInflight, 0)
 	}
-	if e := in.gatherLocked(m, part); e != nil {
+	if e := in.gatherLocked(m, part, nil); e != nil {
 		if e == apierr.JSStreamTooManyRequests && part.Seq > 1 {
 			return nil
 		}
@@ -126,7 +126,7 @@ func (in *ingest) refusePartLocked(m *router.Msg, part *fastPart, valid bool) *a
 		return apierr.JSBatchPublishInvalidBatchIDErr
 	case asksTooMuch(m.Header):
 		end := fastPart{FastPart: stream.FastPart{ID: part.ID, Seq: part.Seq, Op: stream.FastAbandon}}
-		in.gatherLocked(&router.Msg{Subject: m.Subject}, &end)
+		in.gatherLocked(&router.Msg{Subject: m.Subject}, &end, nil)
 		return apierr.JSRequiredApiLevelErr
 	}
 	return nil

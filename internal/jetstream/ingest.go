@@ -65,9 +65,10 @@ type batch struct {
 	replies []string     // "" for a publisher that wants no answer
 	size    int          // its part of ingest.bytes
 
-	parts []fastPart // by message, of KindFastPublish
-	id    string     // of the atomic batch, of KindBatch
-	count int        // its messages
+	traced []*tracedMessage
+	parts  []fastPart // by message, of KindFastPublish
+	id     string     // of the atomic batch, of KindBatch
+	count  int        // its messages
 }
 
 // messages is how many messages are in b.
@@ -124,7 +125,7 @@ func (in *ingest) subscribeLocked(subjects []string) error {
 			in.subs = append(in.subs, sub)
 			continue
 		}
-		sub, err := in.s.node.cfg.Router.Subscribe(in.s.acc, subj, "", in.take, router.SubOptions{})
+		sub, err := in.s.node.cfg.Router.Subscribe(in.s.acc, subj, "", in.take, router.SubOptions{Traces: true})
 		if err != nil {
 			for _, sub := range kept { // not lost: a later attempt may drop them
 				in.subs = append(in.subs, sub)
@@ -183,35 +184,53 @@ func (in *ingest) configChanged() {
 }
 
 // take is the handler of the stream's subscriptions.
-func (in *ingest) take(_ *router.Sub, _ router.Source, m *router.Msg) {
-	if _, ok := wire.GetHeader(m.Header, router.RequestInfoHeader); ok { // it came out of another account
+func (in *ingest) take(_ *router.Sub, from router.Source, m *router.Msg) {
+	if len(m.Header) > 0 {
 		plain := *m
-		plain.Header = wire.DelHeader(m.Header, router.RequestInfoHeader)
+		plain.Header = router.WithoutTrace(m.Header)
+		if _, ok := wire.GetHeader(m.Header, router.RequestInfoHeader); ok { // it came out of another account
+			plain.Header = wire.DelHeader(plain.Header, router.RequestInfoHeader)
+		}
 		m = &plain
 	}
+	if t := from.Trace(); t != nil {
+		in.takeTraced(t, m)
+		return
+	}
+	in.takeOne(m, nil)
+}
+
+// takeOne takes a message; trace is nil for one that is not traced.
+func (in *ingest) takeOne(m *router.Msg, trace *tracedMessage) {
 	if e := in.s.checkZone(m.Header); e != nil {
 		in.s.refuse(string(m.Reply), e)
+		trace.failed(e)
 		return
 	}
 	switch {
 	case bytes.HasSuffix(m.Reply, fastSuffix):
 		in.takeFast(m)
-	case !in.takeAtomic(m):
-		in.takePlain(m)
+		trace.stored(true)
+	case in.takeAtomic(m):
+		trace.stored(true)
+	default:
+		in.takePlain(m, trace)
 	}
 }
 
 // takePlain takes a message that is a part of no batch.
-func (in *ingest) takePlain(m *router.Msg) {
+func (in *ingest) takePlain(m *router.Msg, trace *tracedMessage) {
 	in.mu.Lock()
 	if !in.active {
 		in.mu.Unlock()
+		trace.failed(errNotLed)
 		return
 	}
-	if e := in.gatherLocked(m, nil); e != nil {
+	if e := in.gatherLocked(m, nil, trace); e != nil {
 		noAck := in.rules.NoAck
 		in.mu.Unlock()
 		in.tellRefused(string(m.Reply), e, noAck)
+		trace.failed(e)
 		return
 	}
 	wake := in.wakeLocked()
@@ -232,8 +251,9 @@ func (in *ingest) tellRefused(reply string, e *apierr.Error, noAck bool) {
 }
 
 // gatherLocked adds a message to the command that is being filled, or tells why
-// there is no room for it. part is nil for a message of no fast batch.
-func (in *ingest) gatherLocked(m *router.Msg, part *fastPart) *apierr.Error {
+// there is no room for it. part is nil for a message of no fast batch, trace for one
+// that is not traced.
+func (in *ingest) gatherLocked(m *router.Msg, part *fastPart, trace *tracedMessage) *apierr.Error {
 	size := len(m.Subject) + len(m.Header) + len(m.Payload) + 8
 	if !in.hasRoomLocked(1, size) {
 		return apierr.JSStreamTooManyRequests
@@ -261,6 +281,10 @@ func (in *ingest) gatherLocked(m *router.Msg, part *fastPart) *apierr.Error {
 		}
 		b.cmd = machine.AppendPart(b.cmd, part.FastPart)
 		b.parts = append(b.parts, *part)
+	}
+	if trace != nil {
+		trace.at = len(b.replies)
+		b.traced = append(b.traced, trace)
 	}
 	b.cmd = machine.AppendMessage(b.cmd, m.Subject, m.Header, m.Payload)
 	b.replies = append(b.replies, string(m.Reply))
@@ -394,6 +418,7 @@ func (in *ingest) answer(results []machine.Published) {
 		for i := range n {
 			in.answerOne(b, i, &results[i], &out)
 		}
+		b.tellTraces(results[:n])
 		results = results[n:]
 		in.mu.Lock()
 		in.recycleLocked(b)

@@ -165,7 +165,18 @@ func Map(acc *account.Account, m *Msg) bool {
 // deliverShadow hands m to the subscription that a shadow is of.
 func (r *Router) deliverShadow(s *Sub, from *Source, m *Msg) bool {
 	out, ok := mapped(s.stream.Mapping, m)
-	return ok && r.deliver(s.of, from, &out)
+	if !ok {
+		return false
+	}
+	if from.trace != nil {
+		from.trace.exported(s.of.acc.Name(), string(out.Route()))
+		if from.trace.only {
+			return true
+		}
+		untraced := from.Traced(nil)
+		from = &untraced
+	}
+	return r.deliver(s.of, from, &out)
 }
 
 // request takes m into the account whose service it is meant for. False: nobody
@@ -181,10 +192,16 @@ func (r *Router) request(s *Sub, from *Source, m *Msg) bool {
 	if !Map(s.service.From, &out) {
 		return true
 	}
-	across := *from
+	if from.trace != nil {
+		from.trace.requested(s.service.From.Name(), string(m.Route()), string(out.Route()))
+		if from.trace.only {
+			return true
+		}
+	}
+	across := from.Traced(nil)
 	across.crossings++
 	across.info = requestor(s, from)
-	out.Header = wire.SetHeader(m.Header, RequestInfoHeader, string(r.importing.env.Describe(across.info)))
+	out.Header = wire.SetHeader(WithoutTrace(m.Header), RequestInfoHeader, string(r.importing.env.Describe(across.info)))
 	var name string
 	if len(m.Reply) > 0 {
 		e := &replyRoute{in: s.service.From, to: s.acc, subject: string(m.Reply), many: s.service.Many, threshold: s.service.Threshold}

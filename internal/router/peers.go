@@ -58,6 +58,11 @@ func (r *Router) RemotePeerGone(peer Remote) {
 // again. The batch may be nil.
 func (r *Router) DeliverFromRoute(peer Remote, b *Batch, account string, m *Msg, queues []string) {
 	from := FromRoute(peer, b)
+	if len(m.Header) > 0 {
+		if from.trace = r.BeginTrace(account, &from, m); from.trace != nil {
+			defer from.trace.End()
+		}
+	}
 	local := r.named(account).local.MatchBytes(m.Route())
 	for _, s := range local.Plain {
 		r.deliver(s, &from, m)

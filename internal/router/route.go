@@ -54,6 +54,23 @@ func (r *Router) deliver(s *Sub, from *Source, m *Msg) bool {
 	if from.noEcho && s.client == from.client {
 		return false
 	}
+	if from.trace != nil {
+		return r.deliverTraced(s, from, m)
+	}
+	return r.deliverToClient(s, from, m)
+}
+
+// deliverTraced is deliverToClient for a traced message.
+func (r *Router) deliverTraced(s *Sub, from *Source, m *Msg) bool {
+	taken, failure := from.trace.only || r.deliverToClient(s, from, m), ""
+	if !taken {
+		failure = "the client did not take it"
+	}
+	from.trace.delivered(s, failure)
+	return taken
+}
+
+func (r *Router) deliverToClient(s *Sub, from *Source, m *Msg) bool {
 	n := s.delivered.Add(1)
 	limit := s.limit.Load()
 	if limit > 0 && n > limit {
@@ -81,6 +98,8 @@ func (r *Router) deliverInside(s *Sub, from *Source, m *Msg) bool {
 		return r.deliverShadow(s, from, m)
 	case s.service != nil:
 		return r.request(s, from, m)
+	case from.trace.Only() && !s.traces:
+		return true
 	}
 	s.delivered.Add(1)
 	s.handler(s, *from, m)
@@ -174,7 +193,11 @@ func (r *Router) routeWithPeers(sp *space, local *subject.Result[*Sub], from *So
 	}
 	for i := range f.peers {
 		p := &f.peers[i]
-		p.peer.Deliver(sp.name, m, p.queues)
+		if from.trace != nil {
+			p.peer.Deliver(sp.name, from.trace.forward(p.peer, m), p.queues)
+		} else {
+			p.peer.Deliver(sp.name, m, p.queues)
+		}
 		delivered++
 	}
 	for i := range f.peers {

@@ -34,6 +34,8 @@ type Router struct {
 	watcher atomic.Pointer[func(account, subject string)]
 	// importing is nil unless ServeImports was called.
 	importing *importing
+	// tracing is nil unless ServeTraces was called.
+	tracing *TraceEnv
 
 	mu     sync.Mutex
 	byName map[string]*space

@@ -75,6 +75,7 @@ type Source struct {
 	// of another account. crossings counts the accounts that it left.
 	info      *ClientInfo
 	crossings uint8
+	trace     *Trace // nil: not traced
 }
 
 // Internal is the source of messages that the server itself publishes.
@@ -96,6 +97,15 @@ func (s Source) InBatch(b *Batch) Source {
 	s.batch = b
 	return s
 }
+
+// Traced is s for a message that is traced; nil for one that is not.
+func (s Source) Traced(t *Trace) Source {
+	s.trace = t
+	return s
+}
+
+// Trace is the trace of the message; nil for one that is not traced.
+func (s Source) Trace() *Trace { return s.trace }
 
 // Kind says how the message entered this node.
 func (s Source) Kind() Kind { return s.kind }

@@ -15,6 +15,9 @@ type SubOptions struct {
 	// Local subscriptions get only what clients of this node or the node
 	// itself publish, and are not made known to other nodes.
 	Local bool
+	// Traces subscriptions look after the traces of what they get, and get what is only
+	// to be traced, too.
+	Traces bool
 }
 
 // Sub is one subscription: of a client, or internal with a handler.
@@ -31,6 +34,7 @@ type Sub struct {
 	client  Client  // nil for an internal subscription
 	handler Handler // nil for a client's subscription
 	local   bool
+	traces  bool
 
 	// A shadow listens in the account that exports a stream for the subscription
 	// that it is of, which has it among its shadows.

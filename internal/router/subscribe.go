@@ -13,7 +13,7 @@ import (
 // Subscribe adds an internal subscription. The queue may be empty.
 func (r *Router) Subscribe(acc *account.Account, subj, queue string, h Handler, opts SubOptions) (*Sub, error) {
 	base.Assert(h != nil, "internal subscription to %q without a handler", subj)
-	s := &Sub{Subject: subj, Queue: queue, handler: h, local: opts.Local}
+	s := &Sub{Subject: subj, Queue: queue, handler: h, local: opts.Local, traces: opts.Traces}
 	return s, r.insert(acc, s)
 }
 

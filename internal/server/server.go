@@ -76,6 +76,7 @@ func New(cfg *conf.Config, log base.Logger) (*Server, error) {
 		return nil, err
 	}
 	s.system = newSystem(s)
+	s.serveTraces()
 	s.clients = conn.NewServer(s.clientConfig(), s.accounts, s.router, log, s.clock)
 	identity := jetstream.Identity{Node: jetstream.NewNodeID(), Name: s.name}
 	if cfg.JetStream.Enabled {

@@ -34,7 +34,13 @@ accounts {
 // monitored starts a server with a system user and one of JetStream's.
 func monitored(t *testing.T) *Server {
 	t.Helper()
-	cfg, err := conf.Parse(monitoredConfig, "test", func(c *conf.Config) { c.JetStream.InMemory = true })
+	return startWith(t, monitoredConfig)
+}
+
+// startWith starts a server with a configuration, in memory.
+func startWith(t *testing.T, text string) *Server {
+	t.Helper()
+	cfg, err := conf.Parse(text, "test", func(c *conf.Config) { c.JetStream.InMemory = true })
 	if err != nil {
 		t.Fatal(err)
 	}
