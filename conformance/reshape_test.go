@@ -15,6 +15,9 @@ import (
 	"weir/conformance/procs"
 )
 
+// reservedBytes is what the stream reserves on each of its nodes.
+const reservedBytes = 1 << 28
+
 // reshapeAcks is what each publisher gets acknowledged between two changes.
 const reshapeAcks = 20
 
@@ -40,7 +43,7 @@ func TestReshapedStream(t *testing.T) {
 		return [][]string{{"blue"}, {"blue"}, {"blue", "green"}, {"green"}, {"green"}}[i]
 	}})
 	nc, js := connect(t, c.URLs())
-	r := &reshaper{t: t, ctx: ctx, cluster: c, nc: nc, js: js, config: jetstream.StreamConfig{Name: "RESHAPED", Subjects: []string{"work.>"}, Replicas: 1}}
+	r := &reshaper{t: t, ctx: ctx, cluster: c, nc: nc, js: js, config: jetstream.StreamConfig{Name: "RESHAPED", Subjects: []string{"work.>"}, Replicas: 1, MaxBytes: reservedBytes}}
 	stream, err := js.CreateStream(ctx, r.config)
 	if err != nil {
 		t.Fatal(err)
@@ -68,6 +71,7 @@ func TestReshapedStream(t *testing.T) {
 		w.finish(ctx, t)
 	}
 	r.check(acked, workers)
+	r.usage()
 }
 
 func (r *reshaper) startWorkers(s jetstream.Stream, configs ...jetstream.ConsumerConfig) (workers []*worker) {
@@ -155,6 +159,7 @@ func (r *reshaper) change(what string, do func() error) {
 	}
 	r.members()
 	took := time.Since(began)
+	r.reserved()
 	r.load.progress(r.ctx, r.t, reshapeAcks)
 	r.load.nextPhase()
 	r.load.mu.Lock()
@@ -267,4 +272,68 @@ func (r *reshaper) check(acked map[string]uint64, workers []*worker) {
 		return nil
 	})
 	r.t.Logf("%d messages acknowledged and delivered", len(acked))
+}
+
+// held is what a server's /jsz says, or the sum of several.
+type held struct {
+	Storage  uint64 `json:"storage"`
+	Reserved uint64 `json:"reserved_storage"`
+}
+
+// servers sums up what the nodes say of themselves.
+func (r *reshaper) servers(ctx context.Context) (sum held, err error) {
+	for _, n := range r.cluster.Nodes {
+		var h held
+		if err := n.Get(ctx, "/jsz", &h); err != nil {
+			return sum, err
+		}
+		sum.Storage += h.Storage
+		sum.Reserved += h.Reserved
+	}
+	return sum, nil
+}
+
+// reserved wants the account and the servers together to tell of what the stream reserves
+// on each of its nodes, and of nothing else.
+func (r *reshaper) reserved() {
+	r.t.Helper()
+	want := uint64(r.config.Replicas) * reservedBytes
+	eventually(r.ctx, r.t, "reservations add up", func(ctx context.Context) error {
+		account, err := r.js.AccountInfo(ctx)
+		if err != nil {
+			return err
+		}
+		sum, err := r.servers(ctx)
+		if err == nil && (account.ReservedStore != want || sum.Reserved != want) {
+			err = fmt.Errorf("%d reserved by the account, %d on the servers, want %d", account.ReservedStore, sum.Reserved, want)
+		}
+		return err
+	})
+}
+
+// usage wants the account and the servers together to tell of what the replicas hold.
+func (r *reshaper) usage() {
+	r.t.Helper()
+	for i := range 50 {
+		if _, err := r.js.Publish(r.ctx, "work.1", fmt.Append(nil, "left ", i)); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	eventually(r.ctx, r.t, "usage adds up", func(ctx context.Context) error {
+		s, err := r.js.Stream(ctx, r.config.Name)
+		if err != nil {
+			return err
+		}
+		account, err := r.js.AccountInfo(ctx)
+		if err != nil {
+			return err
+		}
+		sum, err := r.servers(ctx)
+		want := uint64(r.config.Replicas) * s.CachedInfo().State.Bytes
+		if err == nil && (want == 0 || account.Store != want || sum.Storage != want || account.Streams != 1 || account.Consumers != s.CachedInfo().State.Consumers) {
+			err = fmt.Errorf("the account tells of %d streams, %d consumers and %d bytes, the servers of %d bytes; want %d bytes",
+				account.Streams, account.Consumers, account.Store, sum.Storage, want)
+		}
+		return err
+	})
 }
