@@ -21,6 +21,7 @@ type storeOptions struct {
 	subjects   int // messages of the first stream, each with a subject of its own
 	overwrites int // messages that replace others of the first stream
 	messages   int // messages of the second stream
+	limited    int // messages of each stream with limits that nothing reaches
 	size       int // bytes of a payload
 	replicas   int
 	limit      time.Duration // of each filling
@@ -38,6 +39,7 @@ func runStore(ctx context.Context) error {
 	flags.IntVar(&o.subjects, "subjects", 10_000_000, "subjects with one message each; 0 leaves this part out")
 	flags.IntVar(&o.overwrites, "overwrites", 1_000_000, "messages that then replace random ones of them")
 	flags.IntVar(&o.messages, "messages", 0, "messages of a second stream with 1000 subjects; 0 leaves this part out")
+	flags.IntVar(&o.limited, "limited", 0, "messages of each of a few streams with limits that nothing reaches; 0 leaves this part out")
 	flags.IntVar(&o.size, "size", 64, "bytes of a payload")
 	flags.IntVar(&o.replicas, "replicas", 1, "replicas, and nodes")
 	flags.DurationVar(&o.limit, "limit", 15*time.Minute, "longest time of one filling; it ends there with what is stored")
@@ -98,6 +100,11 @@ func (o *storeOptions) storeSide(ctx context.Context, s side, t *storeTable) (er
 			return fmt.Errorf("many messages: %w", err)
 		}
 	}
+	if o.limited > 0 {
+		if err := trial.limits(ctx); err != nil {
+			return fmt.Errorf("limits: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -121,6 +128,11 @@ func (t *storeTrial) stream(ctx context.Context, config jetstream.StreamConfig) 
 			return fmt.Errorf("delete stream %s: %w", name, err)
 		}
 	}
+	return t.create(ctx, js, config)
+}
+
+// create makes a stream on disk.
+func (t *storeTrial) create(ctx context.Context, js jetstream.JetStream, config jetstream.StreamConfig) error {
 	config.Replicas, config.Storage, config.AllowDirect = t.o.replicas, jetstream.FileStorage, true
 	return procs.Until(ctx, "the stream is made", func() error {
 		_, err := js.CreateStream(ctx, config)

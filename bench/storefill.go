@@ -20,6 +20,7 @@ type filling struct {
 	subject func(i int) string
 	n       int
 	payload []byte
+	header  nats.Header
 	limit   time.Duration
 
 	sent    [storeWindow]time.Time // by place in the window
@@ -32,6 +33,7 @@ type filled struct {
 	n            int
 	rate         float64
 	p99, longest time.Duration // from a publish to its answer
+	cpu          float64       // of the servers per message, µs
 }
 
 // run publishes until all is answered or the limit is reached. The reply subject
@@ -59,7 +61,8 @@ func (f *filling) run(ctx context.Context, nc *nats.Conn) (filled, error) {
 			place := free[len(free)-1]
 			free = free[:len(free)-1]
 			f.sent[place] = time.Now()
-			if err := nc.PublishRequest(f.subject(sent), places[place], f.payload); err != nil {
+			m := nats.Msg{Subject: f.subject(sent), Reply: places[place], Header: f.header, Data: f.payload}
+			if err := nc.PublishMsg(&m); err != nil {
 				return filled{}, err
 			}
 			sent++
@@ -112,23 +115,29 @@ func (f *filling) take(ctx context.Context, replies chan *nats.Msg, free []int) 
 	return free, nil
 }
 
-// fill publishes and notes the rate and the times to the answer.
-func (t *storeTrial) fill(ctx context.Context, what string, n int, subject func(i int) string) (int, error) {
+// publish does a filling with payloads of the usual size.
+func (t *storeTrial) publish(ctx context.Context, f *filling) (done filled, err error) {
 	nc, _, err := t.connect()
 	if err != nil {
-		return 0, err
+		return filled{}, err
 	}
 	defer nc.Close()
-	f := &filling{subject: subject, n: n, payload: bytes.Repeat([]byte("x"), t.o.size), limit: t.o.limit}
+	f.payload, f.limit = bytes.Repeat([]byte("x"), t.o.size), t.o.limit
 	before, err := t.cpu()
 	if err != nil {
-		return 0, err
+		return filled{}, err
 	}
-	done, err := f.run(ctx, nc)
-	if err != nil {
-		return 0, err
+	if done, err = f.run(ctx, nc); err != nil {
+		return filled{}, err
 	}
 	after, err := t.cpu()
+	done.cpu = float64((after - before).Microseconds()) / float64(done.n)
+	return done, err
+}
+
+// fill publishes and notes the rate and the times to the answer.
+func (t *storeTrial) fill(ctx context.Context, what string, n int, subject func(i int) string) (int, error) {
+	done, err := t.publish(ctx, &filling{subject: subject, n: n})
 	if err != nil {
 		return 0, err
 	}
@@ -136,7 +145,7 @@ func (t *storeTrial) fill(ctx context.Context, what string, n int, subject func(
 		t.note(what+": messages within the time limit", "%s of %s", thousands(float64(done.n)), thousands(float64(n)))
 	}
 	t.note(what+": messages per second", "%s", thousands(done.rate))
-	t.note(what+": processor time of the servers per message", "%.1f µs", float64((after-before).Microseconds())/float64(done.n))
+	t.note(what+": processor time of the servers per message", "%.1f µs", done.cpu)
 	t.note(what+": answer to a publish, p99, longest", "%s, %s", short(done.p99), short(done.longest))
 	return done.n, nil
 }

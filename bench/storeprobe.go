@@ -103,19 +103,17 @@ const (
 )
 
 // settled waits until the disk usage does not change, and notes it beside the
-// bytes of the stream's messages: subjects and payloads, and as the server counts
-// them.
-func (t *storeTrial) settled(ctx context.Context, what string, payload int64) error {
+// bytes of the stream's messages: of subjects and payloads, which take perMessage, and
+// as the server counts them.
+func (t *storeTrial) settled(ctx context.Context, what string, perMessage int) error {
 	deadline := time.Now().Add(diskSettles)
 	last, err := t.disk()
 	if err != nil {
 		return err
 	}
 	for since := time.Now(); time.Since(since) < diskQuiet && time.Now().Before(deadline); {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(time.Second):
+		if err := pause(ctx, time.Second); err != nil {
+			return err
 		}
 		now, err := t.disk()
 		if err != nil {
@@ -130,7 +128,7 @@ func (t *storeTrial) settled(ctx context.Context, what string, payload int64) er
 		return err
 	}
 	t.note(what+": disk, of subjects and payloads, of the bytes in stream info", "%d MiB, %.2f, %.2f",
-		last/megabyte, float64(last)/float64(payload), float64(last)/float64(state.Bytes))
+		last/megabyte, float64(last)/float64(state.Msgs*uint64(perMessage)), float64(last)/float64(state.Bytes))
 	return nil
 }
 
@@ -150,21 +148,32 @@ func (t *storeTrial) state(ctx context.Context) (jetstream.StreamState, error) {
 // idleTime is how long the nodes are watched while nothing happens.
 const idleTime = 10 * time.Second
 
-// idle notes what the nodes use while nothing happens.
-func (t *storeTrial) idle(ctx context.Context, what string) error {
+// idle notes what the nodes use while nothing happens, after they have been left alone
+// for a time.
+func (t *storeTrial) idle(ctx context.Context, row string, after time.Duration) error {
+	if err := pause(ctx, after); err != nil {
+		return err
+	}
 	before, err := t.cpu()
 	if err != nil {
 		return err
 	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(idleTime):
+	if err := pause(ctx, idleTime); err != nil {
+		return err
 	}
-	after, err := t.cpu()
+	now, err := t.cpu()
 	if err != nil {
 		return err
 	}
-	t.note(what+": processor while idle", "%.1f %%", 100*(after-before).Seconds()/idleTime.Seconds())
+	t.note(row, "%.1f %%", 100*(now-before).Seconds()/idleTime.Seconds())
 	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }

@@ -47,7 +47,11 @@ const requestTime = 30 * time.Second
 
 // request sends a request and wants an answer that is not an error.
 func request(ctx context.Context, nc *nats.Conn, subject, body string) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	return requestWithin(ctx, requestTime, nc, subject, body)
+}
+
+func requestWithin(ctx context.Context, limit time.Duration, nc *nats.Conn, subject, body string) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	m, err := nc.RequestWithContext(ctx, subject, []byte(body))
 	if err != nil {

@@ -34,16 +34,17 @@ func (t *storeTrial) manySubjects(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	payload := int64(stored) * int64(len(key(0))+t.o.size)
+	perMessage := len(key(0)) + t.o.size
 	steps := []func() error{
 		func() error { return t.memory(what) },
-		func() error { return t.settled(ctx, what, payload) },
-		func() error { return t.idle(ctx, what) },
+		func() error { return t.settled(ctx, what, perMessage) },
+		func() error { return t.idle(ctx, what+": processor while idle", 0) },
 		func() error { return t.subjectReads(ctx, what, stored, key) },
 		func() error { return t.memory(what + " after reads") },
 		func() error { return t.crashed(ctx, what, key(0)) },
-		func() error { return t.overwrite(ctx, stored, key, payload) },
+		func() error { return t.overwrite(ctx, stored, key, perMessage) },
 		func() error { return t.purge(ctx, what) },
+		func() error { return t.settled(ctx, what+" after the purges", perMessage) },
 		func() error { return t.memory(what + " after all") },
 	}
 	for _, step := range steps {
@@ -55,7 +56,7 @@ func (t *storeTrial) manySubjects(ctx context.Context) error {
 }
 
 // overwrite replaces the messages of random subjects.
-func (t *storeTrial) overwrite(ctx context.Context, n int, key func(i int) string, payload int64) error {
+func (t *storeTrial) overwrite(ctx context.Context, n int, key func(i int) string, perMessage int) error {
 	if t.o.overwrites == 0 {
 		return nil
 	}
@@ -64,8 +65,11 @@ func (t *storeTrial) overwrite(ctx context.Context, n int, key func(i int) strin
 	if _, err := t.fill(ctx, what, t.o.overwrites, func(int) string { return key(rng.IntN(n)) }); err != nil {
 		return err
 	}
-	return t.settled(ctx, what, payload)
+	return t.settled(ctx, what, perMessage)
 }
+
+// purgeTime is how long a purge may take.
+const purgeTime = 3 * time.Minute
 
 // purge removes the subjects of one group, then a tenth of all.
 func (t *storeTrial) purge(ctx context.Context, what string) error {
@@ -75,13 +79,23 @@ func (t *storeTrial) purge(ctx context.Context, what string) error {
 	}
 	defer nc.Close()
 	for _, p := range []struct{ name, filter string }{{"1 %", "k.7.>"}, {"10 %", "k.*.3.>"}} {
-		begun := time.Now()
-		err := request(ctx, nc, "$JS.API.STREAM.PURGE."+streamName, fmt.Sprintf(`{"filter":%q}`, p.filter))
+		before, err := t.cpu()
 		if err != nil {
-			t.note(what+": purge of "+p.name+" by subject", "failed: %v", err)
+			return err
+		}
+		begun := time.Now()
+		row := what + ": purge of " + p.name + " by subject, processor time"
+		err = requestWithin(ctx, purgeTime, nc, "$JS.API.STREAM.PURGE."+streamName, fmt.Sprintf(`{"filter":%q}`, p.filter))
+		if err != nil {
+			t.note(row, "failed: %v", err)
 			continue
 		}
-		t.note(what+": purge of "+p.name+" by subject", "%s", short(time.Since(begun)))
+		took := time.Since(begun)
+		after, err := t.cpu()
+		if err != nil {
+			return err
+		}
+		t.note(row, "%s, %s", short(took), short(after-before))
 	}
 	return nil
 }
@@ -100,8 +114,8 @@ func (t *storeTrial) manyMessages(ctx context.Context) error {
 	}
 	steps := []func() error{
 		func() error { return t.memory(what) },
-		func() error { return t.settled(ctx, what, int64(stored)*int64(len(key(0))+t.o.size)) },
-		func() error { return t.idle(ctx, what) },
+		func() error { return t.settled(ctx, what, len(key(0))+t.o.size) },
+		func() error { return t.idle(ctx, what+": processor while idle", 0) },
 		func() error { return t.sequenceReads(ctx, what, stored) },
 		func() error { return t.subjectReads(ctx, what, 1000, key) },
 		func() error { return t.memory(what + " after reads") },
