@@ -1,7 +1,6 @@
 package machine
 
 import (
-	"math"
 	"unsafe"
 
 	"weir/internal/api"
@@ -52,29 +51,6 @@ func (m *Machine) needed(literal string, seq uint64, except *consumer.Consumer) 
 		}
 	}
 	return false
-}
-
-// releaseUnwanted removes the messages from a sequence on that a filter matches and nobody needs. It follows the removal of
-// a consumer, or of filters, from a stream with interest retention.
-func (m *Machine) releaseUnwanted(f subject.Filter, from uint64) error {
-	if len(m.byID) == 0 {
-		return m.stream.ReleaseAll()
-	}
-	for {
-		info, ok, err := m.store.NextInfo(from)
-		if err != nil || !ok {
-			return err
-		}
-		if f.Match(info.Subject) && !m.needed(info.Subject, info.Seq, nil) {
-			if _, err := m.stream.Release(info.Seq); err != nil {
-				return err
-			}
-		}
-		if info.Seq == math.MaxUint64 {
-			return nil
-		}
-		from = info.Seq + 1
-	}
 }
 
 // Matching is who filters a subject. Unlike Index().Match it does not keep literal, which may be one of Effects.Stored. It

@@ -36,6 +36,9 @@ type Machine struct {
 	// touched has the consumers that Flush has to be called for, some perhaps twice.
 	touched []*consumer.Consumer
 
+	// release is the removal of messages that nobody needs that is under way; nil when there is none.
+	release *release
+
 	message msg.Message // the one being published
 	out     *Effects    // of the entry being applied
 	// failed is the first error of the store within a callback.
@@ -58,6 +61,9 @@ func New(store stream.Store, self base.ReplicaID) (*Machine, error) {
 	}
 	for _, c := range consumers {
 		m.link(c)
+	}
+	if err := m.loadRelease(); err != nil {
+		return nil, fmt.Errorf("loading stream: %w", err)
 	}
 	return m, nil
 }
@@ -91,6 +97,9 @@ func (m *Machine) NextExpiry() int64 {
 	if !m.exists {
 		return 0
 	}
+	if m.release != nil {
+		return stream.Now
+	}
 	return m.stream.NextExpiry()
 }
 
@@ -98,6 +107,9 @@ func (m *Machine) NextExpiry() int64 {
 func (m *Machine) Hash() uint64 {
 	h := fnv.New64a()
 	fmt.Fprintln(h, m.exists, m.stream.Hash())
+	if m.release != nil {
+		fmt.Fprintln(h, *m.release)
+	}
 	for _, id := range slices.Sorted(maps.Keys(m.byID)) {
 		fmt.Fprintln(h, id, m.byID[id].Hash())
 	}
@@ -277,6 +289,9 @@ func (a *applier) expire(body []byte) error {
 	}
 	a.out.Trimmed, a.out.Expired = true, true
 	if err := a.sweep(); err != nil {
+		return err
+	}
+	if err := a.goOnReleasing(); err != nil {
 		return err
 	}
 	if err := a.stream.Fire(now, zoned, func(m *msg.Message, previous uint64) {

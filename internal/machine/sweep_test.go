@@ -145,3 +145,45 @@ func TestRollupInSteps(t *testing.T) {
 		}
 	}
 }
+
+// TestReleaseInSteps deletes a consumer that very many messages waited for: those that no other consumer needs go with the
+// entries that follow, also after the machine is loaded anew.
+func TestReleaseInSteps(t *testing.T) {
+	consumer := func(name, filter string) *ConsumerCreate {
+		return &ConsumerCreate{Config: api.ConsumerConfig{Durable: name, Name: name, FilterSubject: filter, AckPolicy: api.AckExplicit}, Time: 1}
+	}
+	s := newSweeper(t, api.StreamConfig{Retention: api.InterestRetention}, 0)
+	for _, c := range []*ConsumerCreate{consumer("all", "s.>"), consumer("some", "s.0.>"), consumer("few", "s.1.7")} {
+		if out := s.apply(Origin{1, 2}, c); len(out.Replies) != 1 || out.Replies[0].Err != nil {
+			t.Fatalf("%+v", out.Replies)
+		}
+	}
+	cmd := AppendPublish(nil, Origin{1, 10}, 1)
+	for i := range 2000 {
+		cmd = AppendMessage(cmd, fmt.Sprintf("s.%d.%d", i%2, i/2%700), nil, []byte("x"))
+	}
+	s.raw(cmd)
+	s.apply(Origin{1, 3}, &ConsumerDelete{Name: "all"})
+	if st := s.store.State(); st.Msgs < 1900 || s.m.NextExpiry() != stream.Now {
+		t.Fatalf("after the first entry: %+v, next %d", st, s.m.NextExpiry())
+	}
+	hash := s.m.Hash()
+	if s.restart(); s.m.Hash() != hash {
+		t.Fatal("loaded anew, the machine has another hash")
+	}
+	s.raw(AppendMessage(AppendPublish(nil, Origin{2, 5}, 2), "s.0.7", nil, nil))
+	s.apply(Origin{1, 4}, &ConsumerDelete{Name: "few"})
+	for s.m.NextExpiry() == stream.Now {
+		s.apply(Origin{}, &Expire{Time: 5})
+	}
+	if st := s.store.State(); st.Msgs != 1001 || st.LastSeq != 2001 {
+		t.Fatalf("left %+v", st)
+	}
+	s.apply(Origin{1, 6}, &ConsumerDelete{Name: "some"})
+	if st := s.store.State(); st.Msgs != 0 || s.m.NextExpiry() == stream.Now {
+		t.Fatalf("without consumers %+v are left, next %d", st, s.m.NextExpiry())
+	}
+	if s.restart(); s.m.NextExpiry() == stream.Now {
+		t.Fatal("something is left of the release")
+	}
+}
