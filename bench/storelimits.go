@@ -24,7 +24,7 @@ var limitedStreams = []limited{
 	{name: "no limit"},
 	{name: "max_age", config: jetstream.StreamConfig{MaxAge: never}},
 	{name: "max_msgs_per_subject", config: jetstream.StreamConfig{MaxMsgsPerSubject: math.MaxInt32}},
-	{name: "max_bytes and max_msgs", config: jetstream.StreamConfig{MaxBytes: 1 << 42, MaxMsgs: math.MaxInt32}},
+	{name: "max_bytes and max_msgs", config: jetstream.StreamConfig{MaxBytes: 8 << 30, MaxMsgs: math.MaxInt32}},
 	{name: "a header", header: nats.Header{"Some-TTL": {never.String()}}},
 	{name: "a TTL", config: jetstream.StreamConfig{AllowMsgTTL: true}, header: nats.Header{"Nats-TTL": {never.String()}}},
 	{name: "no limit again"},

@@ -1,6 +1,7 @@
 package msgstore
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -33,7 +34,23 @@ func (fs flushFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 			return nil, err
 		}
 	}
-	return fs.FS.Create(name, category)
+	f, err := fs.FS.Create(name, category)
+	if err == nil && strings.HasPrefix(fs.PathBase(name), "MANIFEST-") {
+		if err = fs.syncDir(fs.PathDir(name)); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+	}
+	return f, err
+}
+
+// syncDir makes the names in a directory durable. Pebble syncs its directory after a new
+// MANIFEST and the marker that names it: a crash could leave the marker alone.
+func (fs flushFS) syncDir(dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func (fs flushFS) Unwrap() vfs.FS { return fs.FS }
