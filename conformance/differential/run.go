@@ -115,14 +115,21 @@ func (s Side) withStreams() []*nats.Conn { return []*nats.Conn{s[""], s[limitedU
 // clear deletes all streams of both servers.
 func (p *Pair) clear(ctx context.Context) error {
 	for _, nc := range slices.Concat(p.Weir.withStreams(), p.Nats.withStreams()) {
-		js, err := nc.JetStream(nats.Context(ctx))
-		if err != nil {
+		if err := clearStreams(ctx, nc); err != nil {
 			return err
 		}
-		for name := range js.StreamNames(nats.Context(ctx)) {
-			if err := js.DeleteStream(name, nats.Context(ctx)); err != nil {
-				return fmt.Errorf("delete %s: %w", name, err)
-			}
+	}
+	return nil
+}
+
+func clearStreams(ctx context.Context, nc *nats.Conn) error {
+	js, err := nc.JetStream(nats.Context(ctx))
+	if err != nil {
+		return err
+	}
+	for name := range js.StreamNames(nats.Context(ctx)) {
+		if err := js.DeleteStream(name, nats.Context(ctx)); err != nil {
+			return fmt.Errorf("delete %s: %w", name, err)
 		}
 	}
 	return nil

@@ -52,9 +52,10 @@ type staged struct {
 }
 
 func (b *staged) add(m *router.Msg, now time.Time) {
-	b.msgs = machine.AppendMessage(b.msgs, m.Subject, m.Header, m.Payload)
+	hdr := wire.DelHeader(m.Header, headerAPILevel) // which was looked at
+	b.msgs = machine.AppendMessage(b.msgs, m.Subject, hdr, m.Payload)
 	data := b.msgs[len(b.msgs)-len(m.Payload):]
-	header := b.msgs[len(b.msgs)-len(m.Payload)-len(m.Header):][:len(m.Header)]
+	header := b.msgs[len(b.msgs)-len(m.Payload)-len(hdr):][:len(hdr)]
 	b.last = stream.Pub{Subject: string(m.Subject), Header: header, Data: data}
 	b.count++
 	b.touched = now

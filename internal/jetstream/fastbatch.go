@@ -10,6 +10,7 @@ import (
 	"weir/internal/apierr"
 	"weir/internal/router"
 	"weir/internal/stream"
+	"weir/internal/wire"
 )
 
 // fastSuffix ends the reply subjects of fast batches (ADR-50):
@@ -89,17 +90,20 @@ func (in *ingest) takeFast(m *router.Msg) {
 // takePartLocked gathers a part and returns what its publisher hears at once, if
 // anything. A part that there is no room for is lost, which the next one brings to light.
 func (in *ingest) takePartLocked(m *router.Msg, part *fastPart, valid bool) []byte {
-	if e := in.refusePartLocked(m, part, valid); e != nil {
-		return in.s.publishError(e, 0)
-	}
 	begins := part.Op == stream.FastStart && in.flows[part.ID] == nil
-	if begins && !in.admitFastLocked() {
-		return in.s.publishError(apierr.JSBatchPublishTooManyInflight, 0)
+	e := in.refusePartLocked(m, part, valid)
+	if e == nil && begins && !in.admitFastLocked() {
+		e = apierr.JSBatchPublishTooManyInflight
 	}
-	if e := in.gatherLocked(m, part, nil); e != nil {
-		if e == apierr.JSStreamTooManyRequests && part.Seq > 1 {
-			return nil
-		}
+	if e == nil {
+		plain := *m
+		plain.Header = wire.DelHeader(m.Header, headerAPILevel)
+		e = in.gatherLocked(&plain, part, nil)
+	}
+	switch {
+	case e != nil && (in.rules.NoAck || e == apierr.JSStreamTooManyRequests && part.Seq > 1):
+		return nil
+	case e != nil:
 		return in.s.publishError(e, 0)
 	}
 	if !begins {
@@ -202,12 +206,15 @@ func (in *ingest) fastAnswers(part *fastPart, r *stream.FastResult) (answers [][
 		answers = append(answers, flowGap(r.Gap, r.At))
 	}
 	switch {
+	case r.Unknown && in.rules.NoAck:
+		in.closeFlowLocked(part.ID)
+		return answers
 	case r.Err != nil && (r.Unknown || r.Ended && r.Count == 0 && !part.GapOK):
 		in.closeFlowLocked(part.ID)
 		return append(answers, in.s.publishError(r.Err, 0))
 	case r.Err != nil:
 		answers = append(answers, flowError(part.Seq, r.Err))
-	case !in.rules.NoAck:
+	case !r.Ended && (!in.rules.NoAck || part.Op == stream.FastPing):
 		if ack := in.acknowledgeLocked(part, r); ack != nil {
 			answers = append(answers, ack)
 		}
@@ -224,8 +231,6 @@ func (in *ingest) acknowledgeLocked(part *fastPart, r *stream.FastResult) []byte
 	f := in.flows[part.ID]
 	switch {
 	case f != nil:
-	case r.Ended:
-		return nil
 	case part.Op == stream.FastPing:
 		f = in.openFlowLocked(part, part.Seq)
 	default:
@@ -233,15 +238,16 @@ func (in *ingest) acknowledgeLocked(part *fastPart, r *stream.FastResult) []byte
 		f.flow = 1
 	}
 	f.touched = in.s.node.cfg.Clock.Now()
-	switch {
-	case part.Op == stream.FastPing && !r.Ended:
+	ping := part.Op == stream.FastPing
+	if part.Seq >= f.acked+f.flow && (ping || r.Seq > 0) {
+		f.acked += (part.Seq - f.acked) / f.flow * f.flow
+		f.adjust(len(in.flows))
 		return flowAck(f)
-	case r.Seq == 0 || part.Seq < f.acked+f.flow:
-		return nil
 	}
-	f.acked = part.Seq
-	f.adjust(len(in.flows))
-	return flowAck(f)
+	if ping {
+		return flowAck(f)
+	}
+	return nil
 }
 
 func flowAck(f *fastFlow) []byte {

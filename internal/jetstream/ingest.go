@@ -202,11 +202,7 @@ func (in *ingest) take(_ *router.Sub, from router.Source, m *router.Msg) {
 
 // takeOne takes a message; trace is nil for one that is not traced.
 func (in *ingest) takeOne(m *router.Msg, trace *tracedMessage) {
-	if e := in.s.checkZone(m.Header); e != nil {
-		in.s.refuse(string(m.Reply), e)
-		trace.failed(e)
-		return
-	}
+	m = withKnownZone(m)
 	switch {
 	case bytes.HasSuffix(m.Reply, fastSuffix):
 		in.takeFast(m)

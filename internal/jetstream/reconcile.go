@@ -274,8 +274,9 @@ func (s *Stream) scheduleExpiry() {
 		return
 	}
 	wait := max(at.Sub(now), minExpiryPause)
-	if due == stream.Now {
-		// The next step when this one is applied, or if it never is.
+	if due == stream.Now || !at.After(d.upTo) {
+		// There is more than one entry takes: the next step when this one is applied,
+		// or if it never is.
 		wait = max(d.asked.Add(expireAgain).Sub(now), minSweepPause)
 	}
 	d.expire = at
@@ -289,10 +290,11 @@ func (s *Stream) scheduleExpiry() {
 // together go together.
 const minExpiryPause = 50 * time.Millisecond
 
-// minSweepPause keeps the steps of a removal apart, so that publishes get their turn.
+// minSweepPause keeps the steps of what takes more than one entry apart, so that
+// publishes get their turn.
 const minSweepPause = 5 * time.Millisecond
 
-// expireAgain is how long a step of a removal may be under way until another one is
+// expireAgain is how long a step may be under way until another one is
 // proposed.
 const expireAgain = 5 * time.Second
 
@@ -305,11 +307,14 @@ func (s *Stream) expire() {
 	}
 	now := s.node.cfg.Clock.Now()
 	s.duty.mu.Lock()
-	s.duty.asked = now
+	s.duty.asked, s.duty.upTo = now, now
 	s.duty.mu.Unlock()
 	cmd := machine.Append(nil, machine.Origin{Proposer: s.replica}, &machine.Expire{Time: now.UnixNano(), Zoned: s.zonedNext(now)})
 	if err := s.group.Propose(cmd); err != nil {
 		s.node.cfg.Logger.Debugf("Expire messages of %s: %v", s.name, err)
+		s.duty.mu.Lock()
+		s.duty.upTo = time.Time{}
+		s.duty.mu.Unlock()
 		s.scheduleExpiry()
 	}
 }

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"time"
 
-	"weir/internal/apierr"
 	"weir/internal/machine"
+	"weir/internal/router"
 	"weir/internal/stream"
 	"weir/internal/wire"
 )
@@ -15,25 +15,22 @@ import (
 
 var zoneHeader = []byte(stream.ScheduleZoneHeader + ":")
 
-// checkZone refuses a message whose schedule has a time zone that is not known
-// here.
-func (s *Stream) checkZone(hdr []byte) *apierr.Error {
-	if !bytes.Contains(hdr, zoneHeader) {
-		return nil
+// withKnownZone is a message as it is proposed: a time zone that is not known here
+// is left empty, which the stream refuses where it looks at the schedule.
+func withKnownZone(m *router.Msg) *router.Msg {
+	if !bytes.Contains(m.Header, zoneHeader) {
+		return m
 	}
-	zone, ok := wire.GetHeader(hdr, stream.ScheduleZoneHeader)
+	zone, ok := wire.GetHeader(m.Header, stream.ScheduleZoneHeader)
 	if !ok {
-		return nil
+		return m
 	}
 	if _, err := time.LoadLocation(string(zone)); err == nil {
-		return nil
+		return m
 	}
-	enabled := false
-	s.View(func(m *machine.Machine) { enabled = m.Stream().Config().AllowMsgSchedules })
-	if !enabled {
-		return apierr.JSMessageSchedulesDisabledErr
-	}
-	return apierr.JSMessageSchedulesTimeZoneInvalidErr
+	changed := *m
+	changed.Header = wire.SetHeader(m.Header, stream.ScheduleZoneHeader, "")
+	return &changed
 }
 
 // zonedNext says when the schedules with a time zone that are due at now are due

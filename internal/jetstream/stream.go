@@ -87,6 +87,8 @@ type duty struct {
 	expire time.Time // for when an expiry is scheduled
 	// asked is when an Expire was proposed that is not applied yet; zero when there is none.
 	asked time.Time
+	// upTo is the time of the last Expire that was proposed.
+	upTo  time.Time
 	timer base.Timer
 }
 

@@ -62,8 +62,8 @@ func (s *Stream) lastCount(literal string) (total *big.Int, sources counterSourc
 	if !counterValue(old.Data, total) {
 		return total, sources, apierr.JSMessageCounterBrokenErr, nil
 	}
-	if doc := headerValue(old.Header, headerCounterSources); doc != nil && json.Unmarshal(doc, &sources) != nil {
-		sources = counterSources{} // as its publisher made it up
+	if doc := headerValue(old.Header, headerCounterSources); doc != nil && json.Unmarshal(doc, &sources) != nil { // its publisher made it up
+		return total, sources, apierr.JSMessageCounterBrokenErr, nil
 	}
 	return total, sources, nil, nil
 }

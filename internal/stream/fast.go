@@ -58,7 +58,7 @@ type fastBatches struct {
 
 type fastBatch struct {
 	last   uint64 // the batch's sequence up to which messages were dealt with
-	stored uint64 // the stream's sequence of its last message
+	stored uint64 // the stream's sequence of its last message, 0 while it has none
 	time   int64  // of its last message or ping, unix ns
 }
 
@@ -198,7 +198,9 @@ func (s *Stream) takePart(b *fastBatch, now int64, part *FastPart, p *Pub, store
 	case r.Err != nil:
 		r.Ended, r.Count = part.Op == FastCommit || !part.GapOK, at-1
 	default:
-		b.stored = r.Seq
+		if !r.Duplicate {
+			b.stored = r.Seq
+		}
 		r.Ended, r.Count = part.Op == FastCommit, at
 	}
 	return r, nil

@@ -131,10 +131,8 @@ func (s *Stream) unplan(seq uint64) error {
 		}
 	}
 	s.keyBuf = planKey(s.keyBuf, due, seq)
-	if err := s.store.Unset(s.keyBuf); err != nil || due > s.nextSchedule {
-		return err
-	}
-	return s.findNextSchedule()
+	s.planShrank = s.planShrank || due <= s.nextSchedule
+	return s.store.Unset(s.keyBuf)
 }
 
 // unplanBelow ends the schedules of all messages below a sequence.
@@ -201,7 +199,7 @@ func (s *Stream) loadSchedules() error {
 
 // findNextSchedule reads the first planned time.
 func (s *Stream) findNextSchedule() error {
-	s.scheduled, s.nextSchedule = false, 0
+	s.scheduled, s.nextSchedule, s.planShrank = false, 0, false
 	bad := false
 	err := s.store.ScanKeys([]byte{keyPlan}, func(key, _ []byte) bool {
 		s.nextSchedule, _, s.scheduled = splitPlanKey(key)

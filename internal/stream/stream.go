@@ -56,7 +56,9 @@ type Stream struct {
 	// scheduled: there are schedules in force. nextSchedule is when the first is due (unix ns).
 	scheduled    bool
 	nextSchedule int64
-	zoned        map[uint64]*Zoned // by sequence
+	// planShrank: nextSchedule may be early, until the end of the entry. One entry may end many schedules, so they are not read each time.
+	planShrank bool
+	zoned      map[uint64]*Zoned // by sequence
 	// spared: the messages up to this sequence that are still there never expire.
 	spared uint64
 
@@ -191,6 +193,11 @@ func (s *Stream) Update(cfg api.StreamConfig, now int64) error {
 	} else if err := s.forgetDedupeIDs(now); err != nil {
 		return err
 	}
+	if cfg.AllowMsgTTL && !old.AllowMsgTTL {
+		if _, err := s.beginSweep(&sweep{Below: s.store.State().LastSeq + 1, Lifetimes: true}); err != nil {
+			return err
+		}
+	}
 	if cfg.MaxMsgsPer > 0 && (old.MaxMsgsPer <= 0 || cfg.MaxMsgsPer < old.MaxMsgsPer) {
 		if err := s.enforcePerSubjectEverywhere(); err != nil {
 			return err
@@ -206,6 +213,11 @@ func (s *Stream) Flush() error {
 	}
 	if err := s.fast.flush(s.store); err != nil {
 		return err
+	}
+	if s.planShrank {
+		if err := s.findNextSchedule(); err != nil {
+			return err
+		}
 	}
 	if !s.lastMsgIDDirty {
 		return nil

@@ -19,8 +19,8 @@ const stepMost = 4096
 // maxSweeps bounds the purges that are under way at once.
 const maxSweeps = 64
 
-// sweep is a removal of more messages than one entry takes out. What goes is settled when it begins: messages that come later
-// stay. It goes on with every Expire; sweeps take their turns in the order in which they began.
+// sweep is a removal of more messages than one entry takes out, or a look at that many. Which they are is settled when it begins:
+// messages that come later stay. It goes on with every Expire; sweeps take their turns in the order in which they began.
 type sweep struct {
 	number uint64
 	// Filter says which subjects; "" is all.
@@ -29,8 +29,11 @@ type sweep struct {
 	Below uint64 `json:"below"`
 	// Limit: the newest max_msgs_per_subject of each subject stay.
 	Limit bool `json:"limit,omitempty"`
-	// From: the subjects before are done.
+	// Lifetimes: nothing is removed, but the messages' times to live begin to count.
+	Lifetimes bool `json:"lifetimes,omitempty"`
+	// From: the subjects before are done. Next: the sequences before are.
 	From string `json:"from,omitempty"`
+	Next uint64 `json:"next,omitempty"`
 	// Removed counts the messages that are gone.
 	Removed uint64 `json:"removed,omitempty"`
 	// Proposer and Request say whom the count is for; 0: nobody.
@@ -62,6 +65,9 @@ func (s *Stream) beginSweep(w *sweep) (done bool, err error) {
 func (s *Stream) step(w *sweep) (done bool, err error) {
 	if w.Limit && s.cfg.MaxMsgsPer <= 0 {
 		return true, nil // it has been lifted
+	}
+	if w.Lifetimes {
+		return s.readLifetimes(w)
 	}
 	before := s.store.State().Msgs
 	if w.Filter == "" && !w.Limit {
@@ -136,7 +142,7 @@ func (s *Stream) loadSweeps() error {
 
 func (s *Stream) hashSweeps(h hash.Hash) {
 	for _, w := range s.sweeps {
-		fmt.Fprint(h, w.number, w.Filter, w.Below, w.Limit, w.From, w.Removed, w.Proposer, w.Request)
+		fmt.Fprint(h, w.number, w.Filter, w.Below, w.Limit, w.Lifetimes, w.From, w.Next, w.Removed, w.Proposer, w.Request)
 	}
 }
 
