@@ -185,12 +185,10 @@ func (in *ingest) configChanged() {
 
 // take is the handler of the stream's subscriptions.
 func (in *ingest) take(_ *router.Sub, from router.Source, m *router.Msg) {
-	if len(m.Header) > 0 {
+	_, crossed := wire.GetHeader(m.Header, router.RequestInfoHeader) // it came out of another account
+	if crossed || router.HasTrace(m.Header) {
 		plain := *m
-		plain.Header = router.WithoutTrace(m.Header)
-		if _, ok := wire.GetHeader(m.Header, router.RequestInfoHeader); ok { // it came out of another account
-			plain.Header = wire.DelHeader(plain.Header, router.RequestInfoHeader)
-		}
+		plain.Header = wire.DelHeader(router.WithoutTrace(m.Header), router.RequestInfoHeader)
 		m = &plain
 	}
 	if t := from.Trace(); t != nil {

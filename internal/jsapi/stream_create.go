@@ -137,7 +137,9 @@ func (c *call) placed(cfg *api.StreamConfig, raw json.RawMessage) (cmd *meta.Str
 	planned := c.svc.node.Plan(func(p *meta.Planner) {
 		cluster, nodes, preferred, failed := p.Create(c.placement(cfg), []string{c.svc.cfg.Cluster})
 		if failed != nil {
-			err = c.notPlaced(cfg, failed)
+			if err = p.State.CheckLimits(c.Account, cfg, metaLimits(c.acc)); err == nil {
+				err = c.notPlaced(cfg, failed)
+			}
 			return
 		}
 		cmd = &meta.StreamCreate{

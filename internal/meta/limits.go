@@ -35,6 +35,15 @@ func (s *State) checkCount(a *Assignment, limits *Limits) *apierr.Error {
 	return checkConsumers(a, limits)
 }
 
+// CheckLimits judges a new stream that has no place yet by the limits of its account.
+func (s *State) CheckLimits(account string, cfg *api.StreamConfig, limits *Limits) *apierr.Error {
+	a := &Assignment{Account: account, Name: cfg.Name, Config: cfg}
+	if err := s.checkCount(a, limits); err != nil {
+		return err
+	}
+	return s.checkBytes(a, limits)
+}
+
 // checkConsumers judges a stream's limit of consumers by the account's.
 func checkConsumers(a *Assignment, limits *Limits) *apierr.Error {
 	if limits != nil && limits.MaxConsumers > 0 && a.Config.MaxConsumers > limits.MaxConsumers {

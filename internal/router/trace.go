@@ -138,7 +138,7 @@ func (r *Router) ServeTraces(env TraceEnv) { r.tracing = &env }
 // BeginTrace returns the trace of a message that a client or a peer sent, or nil if it
 // does not ask for one. End has to be called when it has been routed.
 func (r *Router) BeginTrace(account string, from *Source, m *Msg) *Trace {
-	if r.tracing == nil || !bytes.Contains(m.Header, traceDest) {
+	if r.tracing == nil || !HasTrace(m.Header) {
 		return nil
 	}
 	dest, _ := wire.GetHeader(m.Header, traceDestHeader)
@@ -169,10 +169,13 @@ func (r *Router) BeginTrace(account string, from *Source, m *Msg) *Trace {
 	return t
 }
 
+// HasTrace tells whether a header block may ask for a trace.
+func HasTrace(header []byte) bool { return bytes.Contains(header, traceDest) }
+
 // WithoutTrace is a header block under which nobody traces a message any more: for
 // messages that are kept, or leave their account.
 func WithoutTrace(header []byte) []byte {
-	if !bytes.Contains(header, traceDest) {
+	if !HasTrace(header) {
 		return header
 	}
 	return wire.SetHeader(wire.DelHeader(header, traceHopHeader), traceDestHeader, traceDisabled)

@@ -132,16 +132,17 @@ func (s *source) jetStream(monitor.JszOptions) *monitor.Jsz {
 	return z
 }
 
-// consumersOf counts the consumers of a stream and those that this server runs, but for those that copying streams read
-// through.
+// consumersOf counts the consumers of a stream that this server is shown as one of, and those that it runs, but for those
+// that copying streams read through.
 func consumersOf(st *jetstream.Stream) (all, here int) {
 	st.View(func(m *machine.Machine) {
 		for c := range m.Consumers() {
-			if c.Config.Direct {
+			runs := c.Runner == st.Group().Replica()
+			if c.Config.Direct || c.Config.Replicas == 1 && !runs {
 				continue
 			}
 			all++
-			if c.Runner == st.Group().Replica() {
+			if runs {
 				here++
 			}
 		}

@@ -537,3 +537,21 @@ func TestAckToNobody(t *testing.T) {
 		}
 	}
 }
+
+// TestConsumersAreCountedOnce: a consumer of one replica is on one server, though the group of its stream has it everywhere.
+func TestConsumersAreCountedOnce(t *testing.T) {
+	r := sharedRows(t)
+	r.stream("CCO", 3)
+	r.consumer("CCO", "one", `"num_replicas":1`)
+	r.consumer("CCO", "all", "")
+	r.until("all servers have the consumers", func() bool {
+		replicas, counted, led := 0, 0, 0
+		for _, s := range r.servers {
+			if st := s.node.Stream("APP", "CCO"); st != nil {
+				all, here := consumersOf(st)
+				replicas, counted, led = replicas+1, counted+all, led+here
+			}
+		}
+		return replicas == 3 && counted == 4 && led == 2
+	})
+}

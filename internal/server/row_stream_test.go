@@ -401,3 +401,11 @@ func (r *rows) metaLeader() (leader *Server) {
 	})
 	return leader
 }
+
+// TestAccountLimitBeforePlacement: a stream that is more than the account may have says so, also where no server has room for it.
+func TestAccountLimitBeforePlacement(t *testing.T) {
+	r := sharedRows(t)
+	lim := r.as(t, "lim", 0)
+	r.refused(lim, "STREAM.CREATE.HUGE", `{"name":"HUGE","num_replicas":1,"storage":"file","max_bytes":500000000000}`, 10047)
+	r.refused(r.app, "STREAM.CREATE.HUGE", `{"name":"HUGE","num_replicas":1,"storage":"file","max_bytes":500000000000}`, 10005)
+}

@@ -16,7 +16,7 @@ import (
 // $SYS.REQ, publishes statistics, and tells of clients that come and go.
 //
 // Requests arrive on the goroutines of clients and links, which must not wait, so
-// they are queued for one worker. When the queue is full, a request is dropped;
+// they are queued for one worker, and profiles for another one. When the queue is full, a request is dropped;
 // whoever asked times out.
 type system struct {
 	server *Server
@@ -25,6 +25,7 @@ type system struct {
 	// sequence numbers what this server sends on the system account.
 	sequence atomic.Uint64
 	jobs     chan func()
+	profiles chan func()   // jobs that may take seconds
 	quit     chan struct{} // closed by stop
 	running  sync.WaitGroup
 
@@ -32,13 +33,16 @@ type system struct {
 	subs map[*account.Account][]*router.Sub // nil after stop
 }
 
-// maxSystemJobs bounds the requests that wait.
-const maxSystemJobs = 1024
+// Bounds of the requests that wait.
+const (
+	maxSystemJobs = 1024
+	maxProfiles   = 16
+)
 
 func newSystem(s *Server) *system {
 	return &system{
 		server: s, doc: s.newMonitor(), acc: s.accounts.System(),
-		jobs: make(chan func(), maxSystemJobs), quit: make(chan struct{}),
+		jobs: make(chan func(), maxSystemJobs), profiles: make(chan func(), maxProfiles), quit: make(chan struct{}),
 		subs: map[*account.Account][]*router.Sub{},
 	}
 }
@@ -48,7 +52,8 @@ func (y *system) start() error {
 	if err := y.serveAccounts(); err != nil {
 		return err
 	}
-	y.running.Go(y.work)
+	y.running.Go(func() { y.work(y.jobs) })
+	y.running.Go(func() { y.work(y.profiles) })
 	y.running.Go(y.publishStats)
 	return nil
 }
@@ -77,21 +82,21 @@ func (y *system) lameDuck() {
 	y.publish("$SYS.SERVER."+y.server.id+".LAMEDUCK", y.identity())
 }
 
-func (y *system) work() {
+func (y *system) work(jobs <-chan func()) {
 	for {
 		select {
 		case <-y.quit:
 			return
-		case job := <-y.jobs:
+		case job := <-jobs:
 			job()
 		}
 	}
 }
 
-// enqueue has the worker do a job; false when too many wait.
-func (y *system) enqueue(job func()) bool {
+// enqueue has a worker do a job; false when too many wait.
+func enqueue(jobs chan<- func(), job func()) bool {
 	select {
-	case y.jobs <- job:
+	case jobs <- job:
 		return true
 	default:
 		return false

@@ -78,7 +78,7 @@ func (y *system) connectionsChanged(account string) {
 		return
 	}
 	// When too many requests wait, the next change tells.
-	_ = y.enqueue(func() {
+	_ = enqueue(y.jobs, func() {
 		opts := monitor.AccstatzOptions{Accounts: []string{account}, IncludeUnused: true}
 		for _, st := range y.doc.Accstatz(opts).Accounts {
 			for _, subject := range subjects {

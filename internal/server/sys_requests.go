@@ -14,13 +14,13 @@ import (
 )
 
 // Requests on the system account. Supported: IDZ, STATSZ, VARZ, CONNZ, ROUTEZ,
-// GATEWAYZ, LEAFZ, SUBSZ, JSZ, RAFTZ, HEALTHZ, ACCOUNTZ, IPQUEUESZ and EXPVARZ of one
-// server, by its id, and of all that pass a filter, by PING; KICK of a client; CONNZ,
-// SUBSZ, LEAFZ, JSZ, INFO, STATZ and CONNS of an account. Clients of a plain account may
-// ask for CONNZ and STATZ of their own; the server that they are connected to answers
-// alone.
+// GATEWAYZ, LEAFZ, SUBSZ, JSZ, RAFTZ, HEALTHZ, ACCOUNTZ, IPQUEUESZ, EXPVARZ and
+// PROFILEZ of one server, by its id, and of all that pass a filter, by PING; KICK of a
+// client; CONNZ, SUBSZ, LEAFZ, JSZ, INFO, STATZ and CONNS of an account. Clients of a
+// plain account may ask for CONNZ and STATZ of their own; the server that they are
+// connected to answers alone.
 //
-// Not supported: PROFILEZ, RELOAD and LDM; and JWT resolvers.
+// Not supported: RELOAD and LDM; and JWT resolvers.
 
 const (
 	serverRequests  = "$SYS.REQ.SERVER."
@@ -94,7 +94,7 @@ func answerWith[T, D any](body []byte, document func(T) (*D, error)) (any, error
 
 // serverNames are the requests that a server answers under its id and under PING.
 func serverNames() []string {
-	names := []string{"IDZ", "STATSZ"}
+	names := []string{"IDZ", "STATSZ", "PROFILEZ"}
 	for name := range documents {
 		names = append(names, name)
 	}
@@ -164,8 +164,11 @@ func (y *system) receive(sub *router.Sub, _ router.Source, m *router.Msg) {
 		return
 	}
 	subject, reply, body := string(m.Route()), string(m.Reply), slices.Clone(m.Payload)
-	acc := sub.Account()
-	if !y.enqueue(func() { y.answer(acc, subject, reply, body) }) {
+	acc, jobs := sub.Account(), y.jobs
+	if strings.HasSuffix(subject, ".PROFILEZ") {
+		jobs = y.profiles
+	}
+	if !enqueue(jobs, func() { y.answer(acc, subject, reply, body) }) {
 		y.server.log.Warnf("Too many system requests wait: %s is dropped", subject)
 	}
 }
@@ -238,6 +241,8 @@ func (y *system) serveServer(name string, body []byte) (any, error) {
 		return statszReply{y.identity(), y.statsz()}, nil
 	case "KICK":
 		return y.kick(body)
+	case "PROFILEZ":
+		return y.profilez(body)
 	}
 	data, err := documents[name](y.doc, body)
 	if err != nil {
