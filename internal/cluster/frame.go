@@ -46,7 +46,7 @@ const (
 // Bounds of a frame's length in bytes.
 const (
 	maxHandshakeFrame = 1 << 20
-	// maxFrame leaves room for the largest payload that can be configured.
+	// maxFrame leaves room for the largest payload that can be configured, 64 MiB.
 	maxFrame = 80 << 20
 )
 

@@ -60,6 +60,10 @@ type link struct {
 	// replayed is the bytes of pending that are the interest that stood when
 	// the link began. They do not count against the bound.
 	replayed int
+	mark     router.Mark
+	// caughtUp is not nil while publishers shall slow down, and closes when the
+	// writer takes what is pending.
+	caughtUp chan struct{}
 	failure  error // why the link ended; the first reason counts
 	// wake tells the writer that pending is not empty; it has room for one.
 	wake chan struct{}
@@ -83,20 +87,47 @@ type linkCounters struct {
 // Node is the peer.
 func (l *link) Node() base.NodeID { return l.node }
 
-// Deliver forwards a message. A peer that does not keep up loses its link, so
-// that nothing is missing from the middle of the stream.
-func (l *link) Deliver(account string, m *router.Msg, queues []string) {
+// Deliver forwards a message. A peer that does not keep up, although publishers
+// were asked to slow down, loses its link, so that nothing is missing from the
+// middle of the stream.
+func (l *link) Deliver(account string, b *router.Batch, m *router.Msg, queues []string) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	switch {
 	case l.failure != nil:
+		return
 	case !l.roomLocked(messageSize(account, m, queues)):
 		l.failLocked(errOverflow)
-	default:
-		l.pending = appendMessage(l.pending, account, m, queues)
-		l.queuedLocked()
-		l.stats.outMessages.Add(1)
+		return
 	}
-	l.mu.Unlock()
+	l.pending = appendMessage(l.pending, account, m, queues)
+	l.queuedLocked()
+	l.stats.outMessages.Add(1)
+	if b != nil {
+		b.Touch(&l.mark, l)
+	}
+}
+
+// Flush has nothing to start, as the writer is awake. The channel is not nil while
+// half of what may wait for the peer does.
+func (l *link) Flush() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failure != nil || len(l.pending)-l.replayed <= l.mesh.cfg.MaxPendingData/2 {
+		return nil
+	}
+	if l.caughtUp == nil {
+		l.caughtUp = make(chan struct{})
+	}
+	return l.caughtUp
+}
+
+// calmLocked lets publishers go on.
+func (l *link) calmLocked() {
+	if l.caughtUp != nil {
+		close(l.caughtUp)
+		l.caughtUp = nil
+	}
 }
 
 func (l *link) sendRequest(kind byte, payload []byte) error {
@@ -183,6 +214,7 @@ func (l *link) failLocked(err error) {
 	}
 	l.failure = err
 	l.pending = nil
+	l.calmLocked()
 	l.conn.Close()
 	close(l.wake)
 }
@@ -198,6 +230,7 @@ func (l *link) write() {
 				return
 			}
 			buf, l.pending, l.replayed = l.pending, buf[:0], 0
+			l.calmLocked()
 			l.mu.Unlock()
 			if len(buf) == 0 {
 				break

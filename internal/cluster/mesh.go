@@ -34,6 +34,8 @@ const (
 const (
 	defaultMaxPendingData = 64 << 20
 	defaultMaxPendingRaft = 32 << 20
+	// largestMessages is how many messages of the largest size have room besides.
+	largestMessages = 2
 )
 
 // Why something could not be sent.
@@ -74,8 +76,10 @@ type Config struct {
 	Listen func(address string) (net.Listener, error)
 	Dial   func(ctx context.Context, address string) (net.Conn, error)
 
+	// MaxPayload is the largest message, in bytes of header and payload together.
+	MaxPayload int
 	// MaxPendingData and MaxPendingRaft bound what waits for one peer, in
-	// bytes; 0 is the default.
+	// bytes; 0 is a default that has room for the largest messages.
 	MaxPendingData, MaxPendingRaft int
 }
 
@@ -132,9 +136,9 @@ type Handler interface {
 // # Locks
 //
 // eventMu serialises changes of the set of links together with the calls of
-// Handler that report them. mu guards the maps and is taken last, for a moment.
-// A link's own lock guards only its queue. The router calls Interest and Deliver
-// under locks of its own; those take only mu or a link's lock.
+// Handler that report them. mu guards the maps, for a moment. A link's own lock
+// guards only its queue and is taken last. The router calls Interest and Deliver
+// under locks of its own; those take only a link's lock.
 type Mesh struct {
 	cfg     Config
 	router  *router.Router
@@ -202,8 +206,8 @@ func New(cfg Config, r *router.Router, h Handler) (*Mesh, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", address)
 		}
 	}
-	cfg.MaxPendingData = cmp.Or(cfg.MaxPendingData, defaultMaxPendingData)
-	cfg.MaxPendingRaft = cmp.Or(cfg.MaxPendingRaft, defaultMaxPendingRaft)
+	cfg.MaxPendingData = cmp.Or(cfg.MaxPendingData, defaultMaxPendingData+largestMessages*cfg.MaxPayload)
+	cfg.MaxPendingRaft = cmp.Or(cfg.MaxPendingRaft, defaultMaxPendingRaft+largestMessages*cfg.MaxPayload)
 	m := &Mesh{
 		cfg:        cfg,
 		router:     r,

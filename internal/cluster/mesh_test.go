@@ -333,56 +333,6 @@ func TestPeerUpdated(t *testing.T) {
 	b.awaitEvent("updated n1 [a:1 a:2]")
 }
 
-// TestSlowDataLink blocks a peer's reader: Raft frames go on, requests are
-// refused, and messages cost the data link, which is built again.
-func TestSlowDataLink(t *testing.T) {
-	a := startNode(t, 1, func(cfg *Config) { cfg.MaxPendingData = 1 << 20 })
-	b := newNode(t, 2, routeTo(a))
-	blocked, release := make(chan struct{}), make(chan struct{})
-	b.onRequest = func(kind byte, _ []byte) {
-		if kind == 'b' {
-			close(blocked)
-			<-release
-		}
-	}
-	if err := b.mesh.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.mesh.Shutdown)
-	b.subscribe("x", "")
-	a.awaitUp(b)
-	b.awaitUp(a)
-	b.fence(a)
-	if err := a.mesh.SendRequest(b.id, 'b', nil); err != nil {
-		t.Fatal(err)
-	}
-	<-blocked
-	refused := error(nil)
-	for refused == nil {
-		refused = a.mesh.SendRequest(b.id, 'x', make([]byte, 64<<10))
-	}
-	if !errors.Is(refused, ErrQueueFull) {
-		t.Errorf("SendRequest = %v", refused)
-	}
-	if !a.mesh.SendRaft(b.id, []byte("through")) {
-		t.Error("Raft frame dropped")
-	}
-	b.await(t, "a Raft frame", func() bool { return len(b.raft) == 1 })
-
-	payload := strings.Repeat("x", 64<<10)
-	for a.publish("x", payload) > 0 && a.mesh.link(b.id, linkData) != nil {
-	}
-	a.awaitEvent("down n2")
-	a.awaitLog("data link to \"n2\" ended: " + errOverflow.Error())
-	if !a.mesh.SendRaft(b.id, []byte("still")) {
-		t.Error("the Raft link ended with the data link")
-	}
-	b.await(t, "another Raft frame", func() bool { return len(b.raft) == 2 })
-	close(release)
-	a.awaitUp(b)
-	b.awaitUp(a)
-}
-
 func TestMalformedFrameEndsLink(t *testing.T) {
 	a := startNode(t, 1)
 	b := startNode(t, 2, routeTo(a))
@@ -504,7 +454,7 @@ func BenchmarkDeliver(b *testing.B) {
 	msg := &router.Msg{Subject: []byte("orders.eu"), Payload: make([]byte, 128)}
 	b.ReportAllocs()
 	for range b.N {
-		l.Deliver("A", msg, nil)
+		l.Deliver("A", nil, msg, nil)
 		if len(l.pending) > 1<<20 {
 			l.pending = l.pending[:0]
 		}

@@ -9,6 +9,9 @@ const (
 	minLameDuck = 30 * time.Second
 	// A payload above this works, but is a sign of a wrong use.
 	advisedMaxPayload = 8 << 20
+	// maxPayload is the most that max_payload may be: frames between servers have
+	// room for it.
+	maxPayload = 64 << 20
 )
 
 // validator looks for values that do not fit together.
@@ -51,6 +54,9 @@ func (v *validator) server() {
 	c := v.cfg
 	if strings.ContainsAny(c.ServerName, " \t\r\n") {
 		v.faultf(blockTop, "server_name", "server_name %q must not contain spaces", c.ServerName)
+	}
+	if c.Limits.MaxPayload > maxPayload {
+		v.faultf(blockTop, "max_payload", "max_payload (%d) must not be above %d", c.Limits.MaxPayload, maxPayload)
 	}
 	if int64(c.Limits.MaxPayload) > c.Limits.MaxPending {
 		v.faultf(blockTop, "max_payload", "max_payload (%d) must not be above max_pending (%d)",

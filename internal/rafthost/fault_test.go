@@ -2,6 +2,7 @@ package rafthost
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +43,21 @@ func TestOverload(t *testing.T) {
 		m.mu.Unlock()
 		close(block)
 		c.until("everything taken", func() bool { return m.get().Count == taken })
+		c.put(7, "goes on")
+		c.converged(7, 1, 2, 3)
+	})
+}
+
+// An entry larger than what may wait on a follower reaches it all the same.
+func TestEntryLargerThanInbox(t *testing.T) {
+	simulate(t, 3, func(c *cluster) {
+		c.tune = func(o *Options) { o.MaxInboxBytes = 10 << 10 }
+		for id := range c.nodes {
+			c.crash(id)
+			c.boot(c.nodes[id])
+		}
+		c.openAll(7, 1, 2, 3)
+		c.put(7, strings.Repeat("x", 100<<10))
 		c.put(7, "goes on")
 		c.converged(7, 1, 2, 3)
 	})

@@ -132,11 +132,12 @@ func (g *Group) Propose(data []byte) error {
 	return nil
 }
 
-// deliver takes a message of a peer. A full inbox drops it, as a network may.
+// deliver takes a message of a peer. A full inbox drops it, as a network may; an
+// empty one takes it however large it is, or it would never arrive.
 func (g *Group) deliver(m *pb.Message, size int, from base.NodeID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.err != nil || g.in.bytes+size > g.h.o.MaxInboxBytes {
+	if g.err != nil || g.in.bytes > 0 && g.in.bytes+size > g.h.o.MaxInboxBytes {
 		return
 	}
 	if id := base.ReplicaID(m.GetFrom()); g.members.nodes[id] == 0 && m.GetType() != pb.MsgTransferLeader {

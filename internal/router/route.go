@@ -194,9 +194,9 @@ func (r *Router) routeWithPeers(sp *space, local *subject.Result[*Sub], from *So
 	for i := range f.peers {
 		p := &f.peers[i]
 		if from.trace != nil {
-			p.peer.Deliver(sp.name, from.trace.forward(p.peer, m), p.queues)
+			p.peer.Deliver(sp.name, from.batch, from.trace.forward(p.peer, m), p.queues)
 		} else {
-			p.peer.Deliver(sp.name, m, p.queues)
+			p.peer.Deliver(sp.name, from.batch, m, p.queues)
 		}
 		delivered++
 	}

@@ -36,8 +36,9 @@ type fakeRemote struct {
 	got  []string
 }
 
-func (f *fakeRemote) Node() base.NodeID { return f.node }
-func (f *fakeRemote) Deliver(acc string, m *Msg, queues []string) {
+func (f *fakeRemote) Node() base.NodeID      { return f.node }
+func (f *fakeRemote) Flush() <-chan struct{} { return nil }
+func (f *fakeRemote) Deliver(acc string, b *Batch, m *Msg, queues []string) {
 	queues = slices.Clone(queues)
 	slices.Sort(queues)
 	f.got = append(f.got, fmt.Sprintf("%s %s %v", acc, m.Subject, queues))
@@ -285,8 +286,9 @@ func (c *nopClient) Describe() *ClientInfo                 { return nil }
 
 type nopRemote struct{ n int }
 
-func (c *nopRemote) Node() base.NodeID              { return 1 }
-func (c *nopRemote) Deliver(string, *Msg, []string) { c.n++ }
+func (c *nopRemote) Node() base.NodeID                      { return 1 }
+func (c *nopRemote) Deliver(string, *Batch, *Msg, []string) { c.n++ }
+func (c *nopRemote) Flush() <-chan struct{}                 { return nil }
 
 func BenchmarkPublish(b *testing.B) {
 	r := New(1)

@@ -30,7 +30,7 @@ func (s *Server) buildCluster(node base.NodeID) error {
 		Host: c.Host, Port: max(c.Port, 0), Advertise: c.Advertise, Routes: c.Routes,
 		User: c.Authorization.Username, Password: c.Authorization.Password,
 		ClientURLs: s.clientURLs, JetStream: s.cfg.JetStream.Enabled, Domain: s.cfg.JetStream.Domain, Tags: s.cfg.Tags,
-		Clock: s.clock, Log: s.log, Seed: randomSeed(),
+		MaxPayload: s.cfg.Limits.MaxPayload, Clock: s.clock, Log: s.log, Seed: randomSeed(),
 	}
 	if c.Authorization.Username != "" {
 		cfg.Authorize = func(user, password string) bool {
