@@ -58,6 +58,9 @@ func Check(cfg api.ConsumerConfig, of *api.StreamConfig, limits Limits, pedantic
 		checkPriority,
 		checkWorkQueue,
 	}
+	if cfg.Sourcing && cfg.Direct && of.Retention != api.LimitsRetention {
+		keepForCopier(&cfg)
+	}
 	for _, step := range steps {
 		if e := step(&cfg, of); e != nil {
 			return cfg, e
@@ -65,6 +68,14 @@ func Check(cfg api.ConsumerConfig, of *api.StreamConfig, limits Limits, pedantic
 	}
 	cfg.Metadata = storedMetadata(cfg.Metadata, requiredLevel(&cfg))
 	return cfg, nil
+}
+
+// keepForCopier makes the consumer of a mirror or source a durable one whose acks are the answers to its flow control requests:
+// a stream without limits retention drops what it has delivered, so nothing could be read again (ADR-60).
+func keepForCopier(c *api.ConsumerConfig) {
+	c.Durable, c.Direct, c.MemoryStorage, c.Replicas = c.Name, false, false, 0
+	c.AckPolicy, c.AckWait, c.BackOff, c.MaxDeliver = api.AckFlowControl, 0, nil, -1
+	c.MaxAckPending, c.InactiveThreshold = 0, 0
 }
 
 func checkName(c *api.ConsumerConfig, of *api.StreamConfig) *apierr.Error {

@@ -145,7 +145,7 @@ func checkFilters(c *api.ConsumerConfig, _ *api.StreamConfig) *apierr.Error {
 }
 
 func checkWorkQueue(c *api.ConsumerConfig, of *api.StreamConfig) *apierr.Error {
-	if of.Retention != api.WorkQueueRetention || c.Direct {
+	if of.Retention != api.WorkQueueRetention || c.Direct || c.Sourcing {
 		return nil
 	}
 	switch {

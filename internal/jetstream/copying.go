@@ -43,6 +43,7 @@ func (c *copying) follow() {
 	defer c.mu.Unlock()
 	for key, f := range c.feeds {
 		if want[key] == nil || f.mirror != mirror {
+			f.removed.Store(true)
 			f.cancel()
 			delete(c.feeds, key)
 		}
@@ -60,11 +61,13 @@ func (c *copying) follow() {
 	}
 }
 
-// stop ends all feeds, without waiting for them.
-func (c *copying) stop() {
+// stop ends all feeds, without waiting for them. deleted: the stream is gone, and
+// nobody goes on.
+func (c *copying) stop(deleted bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, f := range c.feeds {
+		f.removed.Store(deleted)
 		f.cancel()
 	}
 	clear(c.feeds)
@@ -126,6 +129,7 @@ const (
 
 // run follows the origin until the feed is cancelled.
 func (f *feed) run() {
+	defer f.leave()
 	wait := firstFeedPause
 	for f.ctx.Err() == nil {
 		began := f.s.node.cfg.Clock.Now()
@@ -139,6 +143,13 @@ func (f *feed) run() {
 			return
 		}
 		wait = min(2*wait, lastFeedPause)
+	}
+}
+
+// leave drops the consumer that the origin would keep for ever.
+func (f *feed) leave() {
+	if f.removed.Load() {
+		f.dropConsumer(f.kept)
 	}
 }
 

@@ -140,7 +140,7 @@ func (s *Stream) openForBusiness(a *meta.Assignment) error {
 	s.copying.follow()
 	if !s.Leads() { // lost meanwhile: nobody else would undo it
 		s.ingest.stop()
-		s.copying.stop()
+		s.copying.stop(false)
 		return nil
 	}
 	for _, o := range s.node.watching.takeOrigins(s.id, a.Revision, s.node.cfg.Clock.Now()) {

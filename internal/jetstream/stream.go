@@ -314,7 +314,7 @@ func (s *Stream) LeaderChange(l rafthost.LeaderInfo) {
 		// What was under way in another term may be lost, even if this replica was
 		// elected again at once.
 		s.ingest.stop()
-		s.copying.stop()
+		s.copying.stop(false)
 		s.requests.fail(s.node.cfg.Clock.Now(), errLostLeadership)
 		s.deltas.clear()
 	}
@@ -367,10 +367,16 @@ func (s *Stream) close(reason runner.CloseReason) {
 	s.closed = true
 	s.runMu.Unlock()
 	s.ingest.stop()
-	s.copying.stop()
+	s.copying.stop(reason == runner.CloseDeleted && !s.assigned())
 	s.stopRunners(reason)
 	s.duty.stop()
 	s.leave()
+}
+
+// assigned tells whether the meta group, as far as this node knows it, has the stream.
+func (s *Stream) assigned() (ok bool) {
+	s.node.View(func(m *meta.State) { ok = m.ByGroup(s.id) != nil })
+	return ok
 }
 
 // over leaves nothing behind of a group that calls no more: a replica that was
@@ -378,7 +384,7 @@ func (s *Stream) close(reason runner.CloseReason) {
 func (s *Stream) over() {
 	s.lead.Store(&rafthost.LeaderInfo{Term: s.lead.Load().Term})
 	s.ingest.stop()
-	s.copying.stop()
+	s.copying.stop(false)
 	s.duty.stop()
 	s.deltas.clear()
 	s.requests.failAll(errLostLeadership)

@@ -111,6 +111,9 @@ func (c *call) createConsumer(req *api.ConsumerCreateRequest, err *apierr.Error)
 			return
 		}
 	}
+	if req.Config.Direct && req.Config.Sourcing && retention(st) == api.LimitsRetention {
+		req.Config.Name += "-" + randomName(8) // it is not used again
+	}
 	if req.Config.DeliverSubject == "" {
 		c.proposeConsumer(st, req, func() {})
 		return
@@ -122,8 +125,13 @@ func (c *call) createConsumer(req *api.ConsumerCreateRequest, err *apierr.Error)
 	}
 }
 
+func retention(st *jetstream.Stream) (r api.Retention) {
+	st.View(func(m *machine.Machine) { r = m.Stream().Config().Retention })
+	return r
+}
+
 // createPush makes or updates a push consumer, unless somebody listens where one of that name delivers: a consumer in use
-// does not move. Requests about one name are judged one after the other, so that the first of several clients wins
+// does not move, but for that of a mirror or source, which has one reader at a time. Requests about one name are judged one after the other, so that the first of several clients wins
 // and the others learn of it.
 func (c *call) createPush(st *jetstream.Stream, req *api.ConsumerCreateRequest, over func()) {
 	deliver := ""
@@ -132,7 +140,7 @@ func (c *call) createPush(st *jetstream.Stream, req *api.ConsumerCreateRequest, 
 			deliver = x.Config.DeliverSubject
 		}
 	})
-	if deliver != "" && deliver != req.Config.DeliverSubject && req.Action != api.ActionCreate &&
+	if deliver != "" && deliver != req.Config.DeliverSubject && req.Action != api.ActionCreate && !req.Config.Sourcing &&
 		c.svc.node.HasInterest(c.acc, deliver, "") {
 		c.fail(apierr.JSConsumerNameExistErr)
 		over()

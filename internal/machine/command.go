@@ -172,10 +172,12 @@ type LoadEnd struct {
 	Last uint64 `json:"last"`
 }
 
-// Meet notes the identity of an origin before messages of it are copied.
+// Meet notes the identity of an origin before messages of it are copied. A mirror gives no sequence up to Before any more: what the
+// origin has had there is gone.
 type Meet struct {
 	Origin   string `json:"origin"`
 	Identity string `json:"identity"`
+	Before   uint64 `json:"before,omitempty"`
 }
 
 // Runners appoints runners.

@@ -28,6 +28,8 @@ func (a *applier) consumerCreate(cmd *ConsumerCreate) error {
 	case old == nil && cmd.Action == ActionUpdate:
 		a.reply(Reply{Err: apierr.JSConsumerDoesNotExist})
 		return nil
+	case old != nil && keepsForCopier(&cfg) && keepsForCopier(old.Config):
+		return a.consumerMove(old, cfg)
 	case old != nil:
 		return a.consumerUpdate(cmd, old, cfg)
 	}
@@ -73,20 +75,40 @@ func (a *applier) consumerUpdate(cmd *ConsumerCreate, old *consumer.Consumer, cf
 		a.reply(Reply{Err: refused})
 		return nil
 	}
-	before, from := old.Filter, old.Hold()
-	a.unlinkFilters(old)
-	old.Update(cfg)
-	a.linkFilters(old)
-	if err := a.keepAbandoned(old); err != nil {
+	a.reply(Reply{Consumer: old})
+	return a.reconfigure(old, cfg)
+}
+
+// reconfigure gives a consumer a configuration that it may have.
+func (a *applier) reconfigure(c *consumer.Consumer, cfg api.ConsumerConfig) error {
+	before, from := c.Filter, c.Hold()
+	a.unlinkFilters(c)
+	c.Update(cfg)
+	a.linkFilters(c)
+	if err := a.keepAbandoned(c); err != nil {
 		return err
 	}
-	a.touch(old)
-	a.changed(ConsumerUpdated, old)
-	a.reply(Reply{Consumer: old})
-	if err := old.SaveConfig(a.store); err != nil {
+	a.touch(c)
+	a.changed(ConsumerUpdated, c)
+	if err := c.SaveConfig(a.store); err != nil {
 		return err
 	}
 	return a.reconsider(before, from)
+}
+
+// keepsForCopier tells whether a consumer is one that a mirror or source comes back to.
+func keepsForCopier(cfg *api.ConsumerConfig) bool { return cfg.Sourcing && !cfg.Direct }
+
+// consumerMove has a consumer deliver to a copier that asks for it again. It goes on behind its ack floor, wherever the copier would
+// start: what comes twice is passed over there.
+func (a *applier) consumerMove(c *consumer.Consumer, cfg api.ConsumerConfig) error {
+	a.reply(Reply{Consumer: c})
+	of := c.Config
+	cfg.DeliverPolicy, cfg.OptStartSeq, cfg.OptStartTime = of.DeliverPolicy, of.OptStartSeq, of.OptStartTime
+	if err := a.reconfigure(c, cfg); err != nil {
+		return err
+	}
+	return a.restart(c, c.AckFloor.Stream+1)
 }
 
 // keepAbandoned lets a consumer go of what it gave up and does not filter any more.
@@ -116,14 +138,15 @@ func (a *applier) maxConsumers(l consumer.Limits) int {
 // counts tells whether a consumer counts for limits.
 func counts(cfg *api.ConsumerConfig) bool { return !cfg.Direct && !cfg.Sourcing }
 
-// checkWorkQueue refuses a consumer whose filters overlap with those of another, under workqueue retention.
+// checkWorkQueue refuses a consumer whose filters overlap with those of another, under workqueue retention. Those of mirrors and
+// sources do not count.
 func (a *applier) checkWorkQueue(cfg *api.ConsumerConfig, old *consumer.Consumer) *apierr.Error {
-	if a.stream.Config().Retention != api.WorkQueueRetention || cfg.Direct {
+	if a.stream.Config().Retention != api.WorkQueueRetention || !counts(cfg) {
 		return nil
 	}
 	filters := cfg.Filters()
 	if len(filters) == 0 {
-		if len(a.byID) > 1 || len(a.byID) == 1 && old == nil {
+		if a.counted > 1 || a.counted == 1 && old == nil {
 			return apierr.JSConsumerWQMultipleUnfilteredErr
 		}
 		return nil
@@ -131,7 +154,7 @@ func (a *applier) checkWorkQueue(cfg *api.ConsumerConfig, old *consumer.Consumer
 	var refused *apierr.Error
 	for _, f := range filters {
 		a.Machine.index.Overlapping(f, func(_, _ string, c *consumer.Consumer) bool {
-			if c != old {
+			if c != old && counts(c.Config) {
 				refused = apierr.JSConsumerWQConsumerNotUniqueErr
 			}
 			return refused == nil
@@ -228,12 +251,17 @@ func (a *applier) consumerReset(cmd *ConsumerReset) error {
 		a.reply(Reply{Err: refused})
 		return nil
 	}
+	a.reply(Reply{Consumer: c, Start: start})
+	return a.restart(c, start)
+}
+
+// restart has a consumer go on with a message as if it had just been made.
+func (a *applier) restart(c *consumer.Consumer, start uint64) error {
 	from := c.Hold()
 	c.Reset(start, a.store.State().LastSeq)
 	c.SetRunner(c.Runner)
 	a.touch(c)
 	a.changed(ConsumerRestarted, c)
-	a.reply(Reply{Consumer: c, Start: start})
 	if err := c.SaveConfig(a.store); err != nil {
 		return err
 	}

@@ -41,6 +41,7 @@ func (a *applier) copy(body []byte) error {
 
 func (a *applier) meet(c *Meet) error {
 	a.stream.Meet(c.Origin, c.Identity)
+	a.stream.SkipTo(c.Origin, c.Before)
 	a.reply(Reply{})
 	return nil
 }

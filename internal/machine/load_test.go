@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"weir/internal/api"
+	"weir/internal/base"
 	"weir/internal/consumer"
 	"weir/internal/msg"
 	"weir/internal/stream"
@@ -117,16 +118,20 @@ func TestLoadObeysLimits(t *testing.T) {
 func TestLoadRemembers(t *testing.T) {
 	cfg := api.StreamConfig{Name: "S", Subjects: []string{"s.>"}, AllowMsgTTL: true, Duplicates: time.Minute, Sources: []*api.StreamSource{
 		{Name: "A"}, {Name: "B", FilterSubject: "b.>"},
-		{Name: "C", SubjectTransforms: []api.SubjectTransform{{Source: "c.*", Destination: "s.c"}}}}}
+		{Name: "C", SubjectTransforms: []api.SubjectTransform{{Source: "c.*", Destination: "s.c"}}},
+		{Name: "E", SubjectTransforms: []api.SubjectTransform{{Source: "e.*", Destination: "s.e"}, {Source: "f"}}},
+		{Name: "A", External: &api.ExternalStream{APIPrefix: "JS.x"}},
+		{Name: "A", Consumer: &api.StreamSourceConsumer{Name: "d", DeliverSubject: "d.good"}}}}
 	w := loading(t, cfg)
 	w.load("NATS/1.0\r\nNats-Msg-Id: old\r\n\r\n", w.now-2*int64(time.Minute), 1)
 	w.load("NATS/1.0\r\nNats-Msg-Id: new\r\nNats-TTL: 5s\r\n\r\n", w.now-second, 2)
 	w.load("NATS/1.0\r\nNats-TTL: never\r\n\r\n", w.now, 3)
-	for i, from := range []string{"A 7 > > a", "B 9 b.> > b.x", "C 3 c.* s.c c.1", "C 1 other > c.1", "D 4 > > d", "nonsense"} {
+	for i, from := range []string{"A 7 > > a", "B 9 b.> > b.x", "C 3 c.* s.c c.1", "C 1 other > c.1", "D 4 > > d", "nonsense",
+		"E 5 e.*\fo.b s.e\f> e.1", "E 4 e.*\ff s.e\f> e.1 ident", "A:C=Om0r5sMD 2 > > a", "A:9AYuhWYJ 8 > > a", "A:" + base.ShortName("JS.x") + " 6 > > a"} {
 		w.load("NATS/1.0\r\nNats-Stream-Source: "+from+"\r\n\r\n", w.now, uint64(4+i))
 	}
-	w.do(&LoadEnd{Last: 9})
-	for i, want := range []uint64{7, 9, 3} {
+	w.do(&LoadEnd{Last: 14})
+	for i, want := range []uint64{7, 9, 3, 4, 6, 2} {
 		if got := w.m.Stream().CopiedUpTo(stream.OriginKey(cfg.Sources[i])); got != want {
 			t.Errorf("%s was copied up to %d, want %d", cfg.Sources[i].Name, got, want)
 		}
@@ -139,7 +144,7 @@ func TestLoadRemembers(t *testing.T) {
 	if err := w.m.Apply(w.index, publish, &w.out); err != nil {
 		t.Fatal(err)
 	}
-	if p := w.out.Published; p[0].Duplicate || p[0].Seq != 10 || !p[1].Duplicate || p[1].Seq != 2 {
+	if p := w.out.Published; p[0].Duplicate || p[0].Seq != 15 || !p[1].Duplicate || p[1].Seq != 2 {
 		t.Errorf("published %+v", p)
 	}
 	w.index++

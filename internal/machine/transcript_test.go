@@ -118,7 +118,7 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 	case "copy":
 		return w.copy(d)
 	case "meet":
-		return done(w.do(&Meet{Origin: d.CmdArgs[0].Key, Identity: d.CmdArgs[1].Key}))
+		return w.meet(d)
 	case "state":
 		return w.state()
 	case "get":
@@ -191,6 +191,12 @@ func decode[T any](t *testing.T, input string) (v T) {
 		t.Fatalf("%v: %s", err, input)
 	}
 	return v
+}
+
+func (w *world) meet(d *datadriven.TestData) string {
+	c := &Meet{Origin: d.CmdArgs[0].Key, Identity: d.CmdArgs[1].Key}
+	d.MaybeScanArgs(w.t, "before", &c.Before)
+	return done(w.do(c))
 }
 
 func (w *world) streamCreate(d *datadriven.TestData) string {

@@ -82,6 +82,16 @@ func (s *Stream) Meet(origin, identity string) {
 	s.origins.dirty[origin] = struct{}{}
 }
 
+// SkipTo has a mirror go on behind a sequence of its origin, which has nothing any more up to there that is to be copied.
+func (s *Stream) SkipTo(origin string, seq uint64) {
+	if s.cfg.Mirror == nil || seq <= s.store.State().LastSeq {
+		return
+	}
+	s.store.SetLast(seq, 0)
+	s.origins.last[origin] = seq
+	s.origins.dirty[origin] = struct{}{}
+}
+
 // CopiedUpTo is the origin's sequence up to which its messages were copied, 0 for none. origin is what was passed to Copy.
 func (s *Stream) CopiedUpTo(origin string) uint64 { return s.origins.last[origin] }
 
@@ -113,7 +123,7 @@ func (s *Stream) copyToMirror(c *Copied, stored *msg.Message) (Published, error)
 	d := &s.directives
 	d.parse(c.Header)
 	d.forCopy(&s.cfg)
-	*stored = msg.Message{Seq: c.Seq, Time: c.Time, Subject: c.Subject, Header: c.Header, Data: c.Data}
+	*stored = msg.Message{Seq: c.Seq, Time: c.Time, Subject: s.subjectOf(c.Subject), Header: c.Header, Data: c.Data}
 	if e, err := s.checkRoom(stored); e != nil || err != nil {
 		return Published{Err: e}, err
 	}

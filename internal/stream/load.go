@@ -106,7 +106,7 @@ func (s *Stream) resume(d *scheduling, now int64, m *msg.Message) error {
 // sourceOf reads a Nats-Stream-Source header: "origin sequence filter destination subject identity", or in older messages
 // only the first two or five. ok is false if it does not tell which of the configured sources it speaks of.
 func (s *Stream) sourceOf(header string) (key, identity string, seq uint64, ok bool) {
-	f := strings.Fields(header)
+	f := strings.Split(header, " ")
 	if len(f) < 2 || len(s.cfg.Sources) == 0 {
 		return "", "", 0, false
 	}
@@ -129,25 +129,10 @@ func (s *Stream) sourceOf(header string) (key, identity string, seq uint64, ok b
 	return key, identity, seq, ok
 }
 
+// speaksOf tells whether the fields of a Nats-Stream-Source header are those of a source.
 func speaksOf(f []string, src *api.StreamSource) bool {
-	name, _, external := strings.Cut(f[0], ":")
-	if name != src.Name || external != (src.External != nil) {
-		return false
-	}
-	if len(f) < 4 {
-		return true
-	}
-	filter, dest := f[2], f[3]
-	for _, t := range src.SubjectTransforms {
-		if t.Source == filter && t.Destination == dest {
-			return true
-		}
-	}
-	whole := src.FilterSubject
-	if whole == "" {
-		whole = ">"
-	}
-	return filter == whole && dest == ">"
+	origin, copied := SourceHeader(src)
+	return f[0] == origin && (len(f) < 4 || f[2]+" "+f[3] == copied)
 }
 
 // EndLoad ends the filling; last is the last sequence that the stream had given. A mirror goes on behind it. What is

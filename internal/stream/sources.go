@@ -6,6 +6,7 @@ import (
 
 	"weir/internal/api"
 	"weir/internal/apierr"
+	"weir/internal/base"
 	"weir/internal/subject"
 )
 
@@ -74,7 +75,7 @@ func validSourceConsumer(s *api.StreamSource) bool {
 	if c == nil {
 		return true
 	}
-	return c.Name != "" && c.DeliverSubject != "" && s.OptStartSeq == 0 && s.OptStartTime == nil && s.FilterSubject == ""
+	return validName(c.Name) && subject.ValidLiteral(c.DeliverSubject) && s.OptStartSeq == 0 && s.OptStartTime == nil && s.FilterSubject == ""
 }
 
 func checkSources(c *api.StreamConfig) *apierr.Error {
@@ -103,11 +104,14 @@ func checkSources(c *api.StreamConfig) *apierr.Error {
 		if e := checkExternal(c, s.External); e != nil {
 			return e
 		}
-		key := sourceKey(s)
-		if seen[key] {
+		origin, what := SourceHeader(s)
+		switch {
+		case seen[origin+" "+what]:
 			return apierr.JSSourceDuplicateDetected
+		case s.Consumer != nil && seen[origin]:
+			return apierr.JSSourceDurableConsumerDuplicateDetected
 		}
-		seen[key] = true
+		seen[origin], seen[origin+" "+what] = true, true
 	}
 	return nil
 }
@@ -125,7 +129,39 @@ func sourceKey(s *api.StreamSource) string {
 	for _, t := range s.SubjectTransforms {
 		fmt.Fprintf(&b, "\x02%s\x00%s", t.Source, t.Destination)
 	}
+	if s.Consumer != nil {
+		fmt.Fprintf(&b, "\x03%s", s.Consumer.Name)
+	}
 	return b.String()
+}
+
+// SourceHeader is what the header Nats-Stream-Source of a message from an origin begins with, before and behind the message's
+// sequence: the origin, and what of it is copied as what. Several filters and destinations are separated by form feeds.
+func SourceHeader(s *api.StreamSource) (origin, copied string) {
+	origin = s.Name
+	if s.External != nil {
+		origin += ":" + base.ShortName(s.External.APIPrefix)
+	}
+	if s.Consumer != nil {
+		origin += ":C=" + base.ShortName(s.Consumer.Name)
+	}
+	filters, destinations := []string{orAll(s.FilterSubject)}, []string{all}
+	for i, t := range s.SubjectTransforms {
+		if i == 0 {
+			filters, destinations = nil, nil
+		}
+		filters, destinations = append(filters, orAll(t.Source)), append(destinations, orAll(t.Destination))
+	}
+	return origin, strings.Join(filters, "\f") + " " + strings.Join(destinations, "\f")
+}
+
+const all = ">"
+
+func orAll(pattern string) string {
+	if pattern == "" {
+		return all
+	}
+	return pattern
 }
 
 type transformErrors struct {

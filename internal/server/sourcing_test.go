@@ -1,0 +1,109 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// copiers are streams that copy from origins that drop what was delivered, on three replicas each: a work queue, one with
+// interest, and one over a consumer made beforehand that lets two messages be under way.
+var copiers = []struct{ subject, body string }{
+	{"STREAM.CREATE.Q", `{"name":"Q","subjects":["q.>"],"retention":"workqueue","num_replicas":3,"storage":"file"}`},
+	{"STREAM.CREATE.I", `{"name":"I","subjects":["i.>"],"retention":"interest","num_replicas":3,"storage":"file"}`},
+	{"STREAM.CREATE.D", `{"name":"D","subjects":["d.>"],"retention":"workqueue","num_replicas":3,"storage":"file"}`},
+	{"CONSUMER.CREATE.D.own", `{"stream_name":"D","config":{"name":"own","durable_name":"own","ack_policy":"flow_control","deliver_subject":"own.d",
+		"idle_heartbeat":500000000,"max_ack_pending":2}}`},
+	{"STREAM.CREATE.FQ", `{"name":"FQ","num_replicas":3,"storage":"file","sources":[{"name":"Q"}]}`},
+	{"STREAM.CREATE.MI", `{"name":"MI","num_replicas":3,"storage":"file","mirror":{"name":"I"}}`},
+	{"STREAM.CREATE.FD", `{"name":"FD","num_replicas":3,"storage":"file","sources":[{"name":"D","consumer":{"name":"own","deliver_subject":"own.d"}}]}`},
+}
+
+// TestReliableCopies has streams copy from origins that drop what is acknowledged, while every node goes and comes back:
+// each message is copied once, and the origins are empty at the end.
+func TestReliableCopies(t *testing.T) {
+	r := ownRows(t, 3)
+	for _, c := range copiers {
+		r.must(r.app, c.subject, c.body)
+	}
+	r.until("the origins' consumers are there", func() bool {
+		return len(r.consumersOf("Q")) == 1 && len(r.consumersOf("I")) == 1
+	})
+	published := 0
+	for round := range 3 {
+		r.stop(round)
+		js := r.jsAt(t, (round+1)%3)
+		for range 20 {
+			for _, prefix := range []string{"q", "i", "d"} {
+				publish(r.ctx, t, js, fmt.Sprintf("%s.%d", prefix, published))
+			}
+			published++
+		}
+		r.start(round)
+		r.ready(round)
+	}
+	js := r.jsAt(t, 1)
+	for _, name := range []string{"FQ", "MI", "FD"} {
+		untilCopied(r.ctx, t, js, name, uint64(published))
+	}
+	for origin, copied := range map[string]string{"Q": "FQ", "I": "MI", "D": "FD"} {
+		r.until(origin+" is empty", func() bool { return r.messages(js, origin) == 0 })
+		s, err := js.Stream(r.ctx, copied)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range published {
+			m, err := s.GetMsg(r.ctx, uint64(i+1))
+			if want := fmt.Sprintf("%s.%d", strings.ToLower(origin), i); err != nil || m.Subject != want {
+				t.Fatalf("message %d of %s: %v, %v; want %s", i+1, copied, m, err, want)
+			}
+		}
+		if n := r.messages(js, copied); n != uint64(published) {
+			t.Errorf("%s has %d messages, want %d", copied, n, published)
+		}
+	}
+}
+
+// TestCopierLeavesNothing removes a source and a mirror: their origins do not keep messages for them any longer.
+func TestCopierLeavesNothing(t *testing.T) {
+	r := sharedRows(t)
+	r.must(r.app, "STREAM.CREATE.I", copiers[1].body)
+	r.must(r.app, "STREAM.CREATE.MI", copiers[5].body)
+	r.must(r.app, "STREAM.CREATE.F", `{"name":"F","num_replicas":3,"storage":"file","sources":[{"name":"I"}]}`)
+	r.until("both have a consumer", func() bool { return len(r.consumersOf("I")) == 2 })
+	r.must(r.app, "STREAM.UPDATE.F", `{"name":"F","num_replicas":3,"storage":"file","subjects":["f"]}`)
+	r.until("the source's consumer is gone", func() bool { return len(r.consumersOf("I")) == 1 })
+	r.must(r.app, "STREAM.DELETE.MI", nil)
+	r.until("the mirror's consumer is gone", func() bool { return len(r.consumersOf("I")) == 0 })
+}
+
+// jsAt is a client of one server.
+func (r *rows) jsAt(t *testing.T, server int) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(r.as(t, "app", server), jetstream.WithDefaultTimeout(patience))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// consumersOf are the names of a stream's consumers.
+func (r *rows) consumersOf(stream string) []string {
+	r.t.Helper()
+	var list struct{ Consumers []string }
+	r.must(r.app, "CONSUMER.NAMES."+stream, nil).into(r.t, &list)
+	return list.Consumers
+}
+
+func (r *rows) messages(js jetstream.JetStream, stream string) uint64 {
+	ctx, cancel := context.WithTimeout(r.ctx, patience)
+	defer cancel()
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return ^uint64(0)
+	}
+	return s.CachedInfo().State.Msgs
+}
