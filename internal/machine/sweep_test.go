@@ -187,3 +187,50 @@ func TestReleaseInSteps(t *testing.T) {
 		t.Fatal("something is left of the release")
 	}
 }
+
+// TestRetentionChangeInSteps lets go of more messages than one entry takes out, as nobody wants
+// them any more: not before the stream has interest retention, of two consumers' at once,
+// with a restart between, and not further when the stream keeps everything again.
+func TestRetentionChangeInSteps(t *testing.T) {
+	s := newSweeper(t, api.StreamConfig{}, 2000)
+	for _, name := range []string{"0", "1", "none"} {
+		s.apply(Origin{}, &ConsumerCreate{Time: 1, Runner: 1, Config: api.ConsumerConfig{
+			Name: name, Durable: name, AckPolicy: api.AckExplicit, FilterSubject: "s." + name + ".>",
+		}})
+	}
+	retain := func(r api.Retention) {
+		cfg := *s.m.Stream().Config()
+		cfg.Retention = r
+		s.apply(Origin{}, &Update{Time: 2, Config: cfg})
+	}
+	sweep := func() {
+		for s.m.NextExpiry() == stream.Now {
+			s.apply(Origin{}, &Expire{Time: 5})
+		}
+	}
+	want := func(msgs uint64) {
+		t.Helper()
+		if n := s.store.State().Msgs; n != msgs {
+			t.Errorf("%d messages, want %d", n, msgs)
+		}
+	}
+	retain(api.InterestRetention)
+	s.apply(Origin{}, &Expire{Time: 5})
+	s.apply(Origin{}, &ConsumerDelete{Name: "1"})
+	s.restart()
+	s.raw(AppendMessage(AppendPublish(nil, Origin{2, 5}, 2), "s.0.7", nil, nil))
+	if s.m.NextExpiry() != stream.Now {
+		t.Error("nothing is left to do after the first entries")
+	}
+	sweep()
+	want(1001)
+	s.apply(Origin{}, &ConsumerDelete{Name: "0"})
+	s.apply(Origin{}, &Expire{Time: 5})
+	left := s.store.State().Msgs
+	retain(api.LimitsRetention)
+	sweep()
+	want(left)
+	if left == 0 || left > 1001-100 {
+		t.Errorf("%d messages were left", left)
+	}
+}
