@@ -46,7 +46,7 @@ func newBatched(w *world) side {
 	return b
 }
 
-func (b *batched) stream() api.StreamConfig { return b.config }
+func (b *batched) streams() []api.StreamConfig { return []api.StreamConfig{b.config} }
 
 // maxOpen is how many batches are published at a time.
 const maxOpen = 3

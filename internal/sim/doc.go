@@ -10,8 +10,8 @@
 //
 // Beside that stream there are others (side.go) with clients and checkers of their own:
 // writes under conditions, which have to look as if one came after the other
-// (registers.go), and some of limits and purges (limited.go), batches (batched.go) and
-// schedules (scheduled.go).
+// (registers.go), and some of limits and purges (limited.go), batches (batched.go),
+// schedules (scheduled.go), mirrors and sources (copied.go) and backups (archived.go).
 //
 // Other runs have no faults that clients could notice: lists of operations have to give
 // equal results on different clusters (metamorphic_test.go).

@@ -68,7 +68,7 @@ func newLimited(w *world) side {
 	return l
 }
 
-func (l *limited) stream() api.StreamConfig { return l.config }
+func (l *limited) streams() []api.StreamConfig { return []api.StreamConfig{l.config} }
 
 func (l *limited) step(n *node) {
 	switch p := l.world.rand.IntN(100); {

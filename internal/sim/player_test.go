@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -204,6 +205,10 @@ func strip(doc any) {
 	case map[string]any:
 		for _, name := range varying {
 			delete(v, name)
+		}
+		if hdrs, ok := v["hdrs"].(string); ok {
+			block, err := base64.StdEncoding.DecodeString(hdrs)
+			v["hdrs"] = fmt.Sprintf("%s, %v", block, err)
 		}
 		for name, x := range v {
 			if name == "mirror" || name == "sources" {

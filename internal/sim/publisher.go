@@ -75,6 +75,18 @@ func (u *publisher) unacknowledged() []*publication {
 	return list
 }
 
+func (u *publisher) acknowledged() []*publication {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var list []*publication
+	for _, p := range u.list {
+		if p.seq != 0 {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
 // answered takes a PubAck.
 func (u *publisher) answered(id string, body []byte) {
 	var a api.PubAck

@@ -86,7 +86,7 @@ func (r *registers) init(w *world) {
 	r.watcher = newOrdered(w, registerStream, api.DeliverLastPerSubject, func() bool { return false })
 }
 
-func (r *registers) stream() api.StreamConfig { return r.config }
+func (r *registers) streams() []api.StreamConfig { return []api.StreamConfig{r.config} }
 
 func (r *registers) step(n *node) {
 	r.watcher.follow(n)

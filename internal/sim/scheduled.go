@@ -41,7 +41,7 @@ func newScheduled(w *world) side {
 	return s
 }
 
-func (s *scheduled) stream() api.StreamConfig { return s.config }
+func (s *scheduled) streams() []api.StreamConfig { return []api.StreamConfig{s.config} }
 
 func (s *scheduled) step(n *node) {
 	if s.world.chance(30) {

@@ -12,10 +12,10 @@ import (
 	"weir/internal/subject"
 )
 
-// side is a stream beside the main one, with clients and a checker of its own.
+// side is a stream beside the main one, or some, with clients and a checker of its own.
 type side interface {
-	// stream is the configuration that is asked for.
-	stream() api.StreamConfig
+	// streams are the configurations that are asked for.
+	streams() []api.StreamConfig
 	// step does something by way of n.
 	step(n *node)
 	ear
@@ -37,9 +37,9 @@ func (w *world) drawSides() {
 	w.sides = map[string]side{"reg": &w.registers}
 	w.sideNames = []string{"reg"}
 	others := map[string]func(*world) side{
-		"lim": newLimited, "bat": newBatched, "tim": newScheduled,
+		"lim": newLimited, "bat": newBatched, "tim": newScheduled, "cop": newCopied, "arc": newArchived,
 	}
-	names := []string{"lim", "bat", "tim"}
+	names := []string{"lim", "bat", "tim", "cop", "arc"}
 	w.rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 	for _, name := range names[:1+w.rand.IntN(2)] {
 		w.sides[name] = others[name](w)
@@ -47,9 +47,10 @@ func (w *world) drawSides() {
 	}
 	for _, name := range w.sideNames {
 		w.ears[name] = w.sides[name]
-		cfg := w.sides[name].stream()
-		w.streams = append(w.streams, cfg.Name)
-		w.history.asks = append(w.history.asks, &ask{subject: "STREAM.CREATE." + cfg.Name, body: cfg})
+		for _, cfg := range w.sides[name].streams() {
+			w.streams = append(w.streams, cfg.Name)
+			w.history.asks = append(w.history.asks, &ask{subject: "STREAM.CREATE." + cfg.Name, body: cfg})
+		}
 	}
 }
 
@@ -67,7 +68,9 @@ func (w *world) sidesUnsettled() (left string) {
 		if own := w.sides[name].unsettled(w.someNode()); own != "" {
 			left = cmp.Or(left, name+": "+own)
 		}
-		left = cmp.Or(left, w.apart(w.sides[name].stream()))
+		for _, cfg := range w.sides[name].streams() {
+			left = cmp.Or(left, w.apart(cfg))
+		}
 	}
 	return left
 }

@@ -31,7 +31,7 @@ type world struct {
 	nodes       []*node
 	checkpoints time.Duration
 	skew        time.Duration  // bound of what clocks are wrong by
-	background  sync.WaitGroup // ends of lives
+	background  sync.WaitGroup // ends of lives, and what clients send
 	replicas    int
 	logTail     uint64
 	wiped       bool  // a node lost its disk
