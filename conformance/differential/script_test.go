@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ import (
 //	fast <subject> <id>.<flow>.<gap>.<seq>.<operation> [<header>=<value>]... [|body]
 //	dump <stream>             its state and all its messages
 //	events                    the batches that were abandoned
+//	repeat <n> <command>      with {#} in it for the numbers from 1
 //	wait <duration>
 //	lead <stream> <node>      moves its leader, in a cluster
 //	restart                   of all nodes; memory streams lose what they have, so the run ends there for them
@@ -175,6 +177,8 @@ func (p *player) do(line string) (string, error) {
 		return p.dump(rest)
 	case "events":
 		return p.abandoned()
+	case "repeat":
+		return p.repeat(rest)
 	case "wait":
 		d, err := time.ParseDuration(rest)
 		time.Sleep(d)
@@ -185,6 +189,26 @@ func (p *player) do(line string) (string, error) {
 		return "", p.restart()
 	}
 	return "", errors.New("no such command")
+}
+
+// repeat tells each different outcome once.
+func (p *player) repeat(text string) (string, error) {
+	count, command, _ := strings.Cut(text, " ")
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		return "", err
+	}
+	var all []string
+	for i := range n {
+		told, err := p.do(strings.ReplaceAll(command, "{#}", strconv.Itoa(i+1)))
+		if err != nil {
+			return "", err
+		}
+		if !slices.Contains(all, told) {
+			all = append(all, told)
+		}
+	}
+	return strings.Join(all, " "), nil
 }
 
 func (p *player) configure(verb, config string) (string, error) {
@@ -200,7 +224,7 @@ func (p *player) configure(verb, config string) (string, error) {
 	}
 	s := &step{subject: fmt.Sprintf("$JS.API.STREAM.%s.%v", verb, doc["name"]), body: encoded(doc)}
 	for deadline := time.Now().Add(settleTime); ; time.Sleep(lagPause) {
-		told, err := p.answers(s)
+		told, err := p.answers(s, "state", "sources", "mirror") // which say how far copies are
 		// The other server may not yet be done with a stream that was deleted.
 		if err != nil || !strings.Contains(told, `"error creating store for stream"`) || time.Now().After(deadline) {
 			return told, err
@@ -235,8 +259,8 @@ func messageOf(text string) *step {
 // settleTime is how long a new stream may not answer.
 const settleTime = 10 * time.Second
 
-// answers does a request. Where nobody is there yet, it comes again.
-func (p *player) answers(s *step) (string, error) {
+// answers does a request and tells what was answered, besides some fields. Where nobody is there yet, it comes again.
+func (p *player) answers(s *step, besides ...string) (string, error) {
 	for deadline := time.Now().Add(settleTime); ; time.Sleep(lagPause) {
 		a, err := ask(p.nc, s)
 		if err != nil {
@@ -245,7 +269,13 @@ func (p *player) answers(s *step) (string, error) {
 		if a.err == "no responders" && time.Now().Before(deadline) {
 			continue
 		}
-		return stable(encoded(a.document())), nil
+		doc := a.document()
+		if m, ok := doc.(map[string]any); ok && isMap(m["body"]) {
+			for _, field := range besides {
+				delete(m["body"].(map[string]any), field)
+			}
+		}
+		return stable(encoded(doc)), nil
 	}
 }
 

@@ -176,31 +176,6 @@ func expiryKey(dst []byte, due int64, seq uint64) []byte {
 
 func appendUint64(dst []byte, v uint64) []byte { return binary.BigEndian.AppendUint64(dst, v) }
 
-// lifetimesBytes bounds the messages that one entry reads for their times to live.
-const lifetimesBytes = 8 << 20
-
-// readLifetimes notes when messages expire that are stored since before they could. They are copies: publishers were refused.
-func (s *Stream) readLifetimes(w *sweep) (done bool, err error) {
-	for n, bytes := 0, 0; n < s.StepMost && bytes < lifetimesBytes; n++ {
-		info, ok, err := s.store.NextInfo(w.Next)
-		if err != nil || !ok || info.Seq >= w.Below {
-			return true, err
-		}
-		w.Next = info.Seq + 1
-		bytes += info.Size
-		var m msg.Message
-		if _, err := s.store.Load(info.Seq, &m, nil); err != nil {
-			return false, err
-		}
-		if ttl, ok := parseTTL(string(headerValue(m.Header, headerTTL))); ok {
-			if err := s.addTTL(info.Seq, info.Time, ttl); err != nil {
-				return false, err
-			}
-		}
-	}
-	return false, nil
-}
-
 func (s *Stream) livesForever(seq uint64) (bool, error) {
 	if !s.cfg.AllowMsgTTL {
 		return false, nil

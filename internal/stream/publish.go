@@ -198,6 +198,9 @@ func (s *Stream) checkMessage(d *directives, m *msg.Message) *apierr.Error {
 	if s.cfg.MaxMsgSize >= 0 && len(m.Header)+len(m.Data) > int(s.cfg.MaxMsgSize) {
 		return apierr.JSStreamMessageExceedsMaximumErr
 	}
+	if d.hasBatchHeaders { // a stream that takes batches gets them whole
+		return apierr.JSAtomicPublishDisabledErr
+	}
 	withHeader := len(m.Header) > 0
 	if withHeader || s.cfg.AllowMsgCounter {
 		if e := s.checkKind(d, m); e != nil {
@@ -210,8 +213,6 @@ func (s *Stream) checkMessage(d *directives, m *msg.Message) *apierr.Error {
 	switch {
 	case len(m.Header) > MaxHeaderSize:
 		return apierr.JSStreamHeaderExceedsMaximumErr
-	case d.hasBatchHeaders: // a stream that takes batches gets them whole
-		return apierr.JSAtomicPublishDisabledErr
 	case d.expectedStream != "" && d.expectedStream != s.cfg.Name:
 		return apierr.JSStreamNotMatchErr
 	case d.ttl != "" && !s.cfg.AllowMsgTTL && validTTL(d.ttl): // one that is not valid comes up later

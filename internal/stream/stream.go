@@ -193,10 +193,8 @@ func (s *Stream) Update(cfg api.StreamConfig, now int64) error {
 	} else if err := s.forgetDedupeIDs(now); err != nil {
 		return err
 	}
-	if cfg.AllowMsgTTL && !old.AllowMsgTTL {
-		if _, err := s.beginSweep(&sweep{Below: s.store.State().LastSeq + 1, Lifetimes: true}); err != nil {
-			return err
-		}
+	if err := s.heedFrom(&old, &cfg); err != nil {
+		return err
 	}
 	if cfg.MaxMsgsPer > 0 && (old.MaxMsgsPer <= 0 || cfg.MaxMsgsPer < old.MaxMsgsPer) {
 		if err := s.enforcePerSubjectEverywhere(); err != nil {

@@ -29,8 +29,9 @@ type sweep struct {
 	Below uint64 `json:"below"`
 	// Limit: the newest max_msgs_per_subject of each subject stay.
 	Limit bool `json:"limit,omitempty"`
-	// Lifetimes: nothing is removed, but the messages' times to live begin to count.
+	// Lifetimes, Schedules: nothing is removed, but the messages' times to live begin to count, and the schedules that they hold begin.
 	Lifetimes bool `json:"lifetimes,omitempty"`
+	Schedules bool `json:"schedules,omitempty"`
 	// From: the subjects before are done. Next: the sequences before are.
 	From string `json:"from,omitempty"`
 	Next uint64 `json:"next,omitempty"`
@@ -66,8 +67,8 @@ func (s *Stream) step(w *sweep) (done bool, err error) {
 	if w.Limit && s.cfg.MaxMsgsPer <= 0 {
 		return true, nil // it has been lifted
 	}
-	if w.Lifetimes {
-		return s.readLifetimes(w)
+	if w.Lifetimes || w.Schedules {
+		return s.heed(w)
 	}
 	before := s.store.State().Msgs
 	if w.Filter == "" && !w.Limit {
@@ -142,7 +143,7 @@ func (s *Stream) loadSweeps() error {
 
 func (s *Stream) hashSweeps(h hash.Hash) {
 	for _, w := range s.sweeps {
-		fmt.Fprint(h, w.number, w.Filter, w.Below, w.Limit, w.Lifetimes, w.From, w.Next, w.Removed, w.Proposer, w.Request)
+		fmt.Fprint(h, w.number, w.Filter, w.Below, w.Limit, w.Lifetimes, w.Schedules, w.From, w.Next, w.Removed, w.Proposer, w.Request)
 	}
 }
 
