@@ -355,6 +355,23 @@ func TestSync(t *testing.T) {
 	})
 }
 
+// Messages that went without anybody saying so are not pending any more.
+func TestSyncLooksAtTheStore(t *testing.T) {
+	bubble(t, explicit(), func(w *world) {
+		w.publish("s", "1", "2", "3")
+		w.pull("a", "3")
+		w.store.remove(1)
+		w.store.remove(2)
+		done := false
+		w.run.Sync(func() { done = true })
+		w.commit()
+		w.settle()
+		if n := w.state.NumAckPending(); n != 1 || !done {
+			t.Errorf("%d pending, want 1; told: %t", n, done)
+		}
+	})
+}
+
 // A new runner on the same node goes on with what the old one's clients wait for.
 func TestHandOver(t *testing.T) {
 	for _, limit := range []int{-1, 5} {
