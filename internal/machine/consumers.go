@@ -93,7 +93,7 @@ func (a *applier) reconfigure(c *consumer.Consumer, cfg api.ConsumerConfig) erro
 	if err := c.SaveConfig(a.store); err != nil {
 		return err
 	}
-	return a.reconsider(before, from)
+	return a.reconsider(c, before, from)
 }
 
 // keepsForCopier tells whether a consumer is one that a mirror or source comes back to.
@@ -119,9 +119,13 @@ func (a *applier) keepAbandoned(c *consumer.Consumer) error {
 	})
 }
 
-// reconsider follows the loss of interest of a consumer in the messages that f matches, from a sequence on.
-func (a *applier) reconsider(f subject.Filter, from uint64) error {
-	if a.stream.Config().Retention != api.InterestRetention {
+// reconsider follows the loss of interest of a consumer in the messages that f matches, from a sequence on. In a work queue it
+// matters only if the consumer was a copier's, for which messages waited that had been worked on.
+func (a *applier) reconsider(c *consumer.Consumer, f subject.Filter, from uint64) error {
+	switch retention := a.stream.Config().Retention; {
+	case retention == api.InterestRetention:
+	case retention == api.WorkQueueRetention && !counts(c.Config) && a.counted > 0:
+	default:
 		return nil
 	}
 	return a.releaseUnwanted(f, from)
@@ -222,7 +226,7 @@ func (a *applier) consumerDelete(cmd *ConsumerDelete) error {
 	}
 	a.changed(ConsumerDeleted, c)
 	a.reply(Reply{Consumer: c})
-	return a.reconsider(c.Filter, from)
+	return a.reconsider(c, c.Filter, from)
 }
 
 func (a *applier) consumerPause(cmd *ConsumerPause) error {
@@ -265,7 +269,7 @@ func (a *applier) restart(c *consumer.Consumer, start uint64) error {
 	if err := c.SaveConfig(a.store); err != nil {
 		return err
 	}
-	return a.reconsider(c.Filter, from)
+	return a.reconsider(c, c.Filter, from)
 }
 
 // resetStart decides where a reset consumer goes on; 0 asks for just behind its ack floor.

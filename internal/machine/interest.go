@@ -15,10 +15,11 @@ func (m *Machine) through(c *consumer.Consumer, seq uint64) {
 	if m.failed != nil {
 		return
 	}
-	switch m.stream.Config().Retention {
-	case api.LimitsRetention:
+	retention := m.stream.Config().Retention
+	switch {
+	case retention == api.LimitsRetention:
 		return
-	case api.InterestRetention:
+	case retention == api.InterestRetention || m.copied():
 		wanted, err := m.wantedByOthers(c, seq)
 		if err != nil {
 			m.failed = err
@@ -31,6 +32,10 @@ func (m *Machine) through(c *consumer.Consumer, seq uint64) {
 		m.failed = err
 	}
 }
+
+// copied tells whether mirrors or sources read the stream. Theirs are the only consumers that share messages of a work queue
+// with others.
+func (m *Machine) copied() bool { return len(m.byID) > m.counted }
 
 func (m *Machine) wantedByOthers(c *consumer.Consumer, seq uint64) (bool, error) {
 	if len(m.byID) == 1 {
@@ -51,6 +56,19 @@ func (m *Machine) needed(literal string, seq uint64, except *consumer.Consumer) 
 		}
 	}
 	return false
+}
+
+// finished tells whether a message is to be released because nobody needs it any more. In a work queue somebody has to have
+// worked on it, whoever copied it.
+func (m *Machine) finished(literal string, seq uint64) bool {
+	worked := m.stream.Config().Retention == api.InterestRetention
+	for _, c := range m.Matching(literal).Plain {
+		if c.Needs(seq) {
+			return false
+		}
+		worked = worked || counts(c.Config)
+	}
+	return worked
 }
 
 // Matching is who filters a subject. Unlike Index().Match it does not keep literal, which may be one of Effects.Stored. It

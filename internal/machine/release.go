@@ -15,7 +15,7 @@ var keyRelease = []byte{'u'}
 // maxReleaseFilters bounds the filters of a release; with more it looks at all messages.
 const maxReleaseFilters = 64
 
-// release is a removal of messages that nobody needs any more, under interest retention. It goes on with every Expire, so that no
+// release is a removal of messages that nobody needs any more, under interest or workqueue retention. It goes on with every Expire, so that no
 // entry looks at very many messages. A consumer that is made meanwhile keeps what it needs of those that are still there.
 type release struct {
 	// Filters say which messages; none is all.
@@ -35,7 +35,8 @@ func (r *release) join(other *release) *release {
 }
 
 // releaseUnwanted removes the messages from a sequence on that a filter matches and nobody needs: when they are many, with
-// the entries that follow. It follows the removal of a consumer, or of filters, from a stream with interest retention.
+// the entries that follow. It follows the removal of a consumer, or of filters, from a stream with interest retention, and that of a
+// mirror's or source's consumer from a work queue.
 func (m *Machine) releaseUnwanted(f subject.Filter, from uint64) error {
 	if len(m.byID) == 0 {
 		if err := m.endRelease(); err != nil {
@@ -55,7 +56,7 @@ func (m *Machine) goOnReleasing() error {
 	switch {
 	case m.release == nil:
 		return nil
-	case m.stream.Config().Retention != api.InterestRetention:
+	case m.stream.Config().Retention == api.LimitsRetention:
 		return m.endRelease()
 	}
 	return m.releaseSome(m.release)
@@ -72,7 +73,7 @@ func (m *Machine) releaseSome(r *release) error {
 		if !ok || info.Seq > r.Last {
 			return m.endRelease()
 		}
-		if f.Match(info.Subject) && !m.needed(info.Subject, info.Seq, nil) {
+		if f.Match(info.Subject) && m.finished(info.Subject, info.Seq) {
 			if _, err := m.stream.Release(info.Seq); err != nil {
 				return err
 			}
