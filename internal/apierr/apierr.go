@@ -40,15 +40,3 @@ func From(err error) *Error {
 	}
 	return nil
 }
-
-// Or is the API error within err, else err's text wrapped by one of the
-// constructors: Or(err, JSStreamCreateErrF). It is nil for a nil err.
-func Or(err error, wrap func(err any) *Error) *Error {
-	if err == nil {
-		return nil
-	}
-	if e := From(err); e != nil {
-		return e
-	}
-	return wrap(err)
-}

@@ -52,16 +52,10 @@ func TestEncoding(t *testing.T) {
 	}
 }
 
-func TestFromAndOr(t *testing.T) {
+func TestWrapped(t *testing.T) {
 	wrapped := fmt.Errorf("creating: %w", JSStreamNotFoundErr)
 	if From(wrapped) != JSStreamNotFoundErr || From(errors.New("x")) != nil {
 		t.Error("From")
-	}
-	if Or(wrapped, JSStreamCreateErrF) != JSStreamNotFoundErr || Or(nil, JSStreamCreateErrF) != nil {
-		t.Error("Or keeps an API error and nil")
-	}
-	if e := Or(errors.New("x"), JSStreamCreateErrF); e.ErrCode != 10049 || e.Description != "x" {
-		t.Errorf("Or wraps: %v", e)
 	}
 	if !errors.Is(wrapped, JSStreamNotFoundErr) || !errors.Is(JSStreamCreateErrF("a"), JSStreamCreateErrF("b")) {
 		t.Error("errors.Is compares codes")

@@ -157,11 +157,9 @@ func (f *feed) meet(origin *originAnswer) error {
 
 // noteAnswer keeps what the origin's API refused, for info, and how much is to be copied.
 func (f *feed) noteAnswer(origin originAnswer, err error) {
-	var refused *apierr.Error
-	errors.As(err, &refused)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.failure = refused
+	f.failure = apierr.From(err)
 	if err == nil {
 		f.heard = f.s.node.cfg.Clock.Now()
 		f.lagsLocked(origin.Pending)

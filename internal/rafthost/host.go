@@ -1,6 +1,7 @@
 package rafthost
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,31 +61,24 @@ func (o *Options) setDefaults() error {
 	if o.Rand == nil {
 		o.Rand = rand.New(rand.NewPCG(uint64(o.Node), uint64(o.Clock.Now().UnixNano())))
 	}
-	setDefault(&o.TickInterval, 100*time.Millisecond)
-	setDefault(&o.ElectionTicks, 10)
-	setDefault(&o.HeartbeatTicks, 1)
-	setDefault(&o.QuiesceTicks, 10)
-	setDefault(&o.Workers, runtime.GOMAXPROCS(0))
-	setDefault(&o.ApplyWorkers, runtime.GOMAXPROCS(0))
-	setDefault(&o.MaxMessageBytes, 1<<20)
-	setDefault(&o.MaxInflightBytes, 16<<20)
-	setDefault(&o.MaxUncommittedBytes, 32<<20)
-	setDefault(&o.MaxApplyingBytes, 4<<20)
-	setDefault(&o.MaxInboxBytes, 32<<20)
-	setDefault(&o.TailEntries, 1024)
-	setDefault(&o.MaxSnapshots, 4)
-	setDefault(&o.SnapshotTimeout, 10*time.Second)
+	o.TickInterval = cmp.Or(o.TickInterval, 100*time.Millisecond)
+	o.ElectionTicks = cmp.Or(o.ElectionTicks, 10)
+	o.HeartbeatTicks = cmp.Or(o.HeartbeatTicks, 1)
+	o.QuiesceTicks = cmp.Or(o.QuiesceTicks, 10)
+	o.Workers = cmp.Or(o.Workers, runtime.GOMAXPROCS(0))
+	o.ApplyWorkers = cmp.Or(o.ApplyWorkers, runtime.GOMAXPROCS(0))
+	o.MaxMessageBytes = cmp.Or(o.MaxMessageBytes, 1<<20)
+	o.MaxInflightBytes = cmp.Or(o.MaxInflightBytes, 16<<20)
+	o.MaxUncommittedBytes = cmp.Or(o.MaxUncommittedBytes, 32<<20)
+	o.MaxApplyingBytes = cmp.Or(o.MaxApplyingBytes, 4<<20)
+	o.MaxInboxBytes = cmp.Or(o.MaxInboxBytes, 32<<20)
+	o.TailEntries = cmp.Or(o.TailEntries, 1024)
+	o.MaxSnapshots = cmp.Or(o.MaxSnapshots, 4)
+	o.SnapshotTimeout = cmp.Or(o.SnapshotTimeout, 10*time.Second)
 	if o.ElectionTicks <= o.HeartbeatTicks || o.MaxInflightBytes < o.MaxMessageBytes {
 		return errors.New("raft host: ElectionTicks must exceed HeartbeatTicks and MaxInflightBytes be at least MaxMessageBytes")
 	}
 	return nil
-}
-
-func setDefault[T comparable](p *T, v T) {
-	var zero T
-	if *p == zero {
-		*p = v
-	}
 }
 
 // Host runs the Raft groups of one node. All methods are safe for concurrent use.

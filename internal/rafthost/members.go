@@ -1,12 +1,13 @@
 package rafthost
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 
-	"weir/internal/base"
-
 	pb "go.etcd.io/raft/v3/raftpb"
+
+	"weir/internal/base"
 )
 
 // members is a group's configuration together with the node of every member, so
@@ -106,15 +107,7 @@ func (m *members) list(ids ...[]uint64) []base.Replica {
 			out = append(out, base.Replica{ID: base.ReplicaID(id), Node: m.nodes[base.ReplicaID(id)]})
 		}
 	}
-	slices.SortFunc(out, func(a, b base.Replica) int {
-		switch {
-		case a.ID < b.ID:
-			return -1
-		case a.ID > b.ID:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(out, func(a, b base.Replica) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 

@@ -89,7 +89,9 @@ func (g *Group) Status() Status {
 	g.mu.Unlock()
 	n := &g.node
 	s.Term, s.Committed = n.hard.GetTerm(), n.hard.GetCommit()
-	s.LastIndex, _ = g.log.LastIndex()
+	if last, err := g.log.LastIndex(); err == nil { // an unreadable log stops the replica elsewhere
+		s.LastIndex = last
+	}
 	s.LastIndex = max(s.LastIndex, s.Committed)
 	at := map[base.ReplicaID]int{}
 	for _, r := range g.members.all() {
