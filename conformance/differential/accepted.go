@@ -15,7 +15,7 @@ func (p *Pair) accepted(s *step, weir, nats *answer) bool {
 	case w == badJSON && n == badJSON:
 		// What follows "invalid JSON:" names the types of the program.
 		return true
-	case w == streamNotFound && (n == badRequest || n == badJSON || strings.HasPrefix(s.subject, "$JS.API.CONSUMER.LIST.")):
+	case w == streamNotFound && (n == badRequest || n == badJSON || n == streamMismatch || strings.HasPrefix(s.subject, "$JS.API.CONSUMER.LIST.")):
 		// What comes first, to look at the body or for the stream, depends on the request
 		// and on whether there is a cluster. Here it is the stream.
 		return true
@@ -28,8 +28,8 @@ func (p *Pair) accepted(s *step, weir, nats *answer) bool {
 	case p.Lag > 0 && nats.err == "no answer" && len(weir.msgs) > 0 && !strings.HasPrefix(s.subject, "$JS.API."):
 		// A stream loses what comes just after an update that gave it a placement.
 		return true
-	case p.Lag > 0 && nats.err == "no answer" && (w == streamNotFound || w == consumerNotFound || w == noPeers):
-		// A cluster is silent if a stream to be backed up or a consumer to be reset does not
+	case nats.err == "no answer" && (w == streamNotFound || w == consumerNotFound || w == noPeers):
+		// It is silent if a stream to be backed up or a consumer to be reset does not
 		// exist, and if a preferred leader does not.
 		return true
 	case w == noPeers && n == noPeers:
@@ -46,11 +46,17 @@ func (p *Pair) accepted(s *step, weir, nats *answer) bool {
 		return true
 	case w == levelRequired && (n == streamNotFound || n == badJSON || n == badRequest):
 		return true
-	case w == badConfig && (n == noMemory || n == tooManyStreams):
+	case w == badConfig && n == noMemory, (w == badConfig || w == maxBytesRequired) && n == tooManyStreams:
 		// It looks at what an account may have before the rest.
+		return true
+	case s.as != systemUser && weir.err != "" && strings.HasPrefix(s.subject, "$JS.API.ACCOUNT.STREAM."):
+		// Any account may move the streams of all others.
 		return true
 	case s.as == systemUser && w == badRequest && n == noPeers:
 		// A move to nowhere in particular.
+		return true
+	case w == badScheduler && n == 0:
+		// A message may hold a schedule and end another.
 		return true
 	case w == badFilter:
 		// It may take the filter of a source, and copies nothing.
@@ -76,7 +82,7 @@ func apart(s *step, weir, nats *answer) bool {
 	if nats.err == "no answer" && failure(weir) == 0 && !s.reads() {
 		return true
 	}
-	return strings.HasPrefix(s.subject, "$JS.API.STREAM.") && !s.reads() && (failure(weir) == 0) != (failure(nats) == 0)
+	return (strings.HasPrefix(s.subject, "$JS.API.STREAM.") || !strings.HasPrefix(s.subject, "$")) && !s.reads() && (failure(weir) == 0) != (failure(nats) == 0)
 }
 
 // Error codes of the API.
@@ -92,7 +98,10 @@ const (
 	badFilter        = 10049
 	badConfig        = 10052
 	nameInUse        = 10058
+	streamMismatch   = 10056
 	streamNotFound   = 10059
+	badScheduler     = 10212
+	maxBytesRequired = 10113
 	levelRequired    = 10185
 )
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nats-io/nats.go"
 )
 
 // faults are settings of a stream that can not be, or not with others.
@@ -138,7 +140,7 @@ func (p *Pair) twoFaults(t *testing.T, user, verb string, base document) {
 	}
 }
 
-func overlaps(a, b document) bool {
+func overlaps[V any](a, b map[string]V) bool {
 	for k := range a {
 		if _, ok := b[k]; ok {
 			return true
@@ -164,4 +166,120 @@ func (p *Pair) alone(t *testing.T, side Side, s *step) *answer {
 		t.Fatal(err)
 	}
 	return a
+}
+
+// messageFaults are headers that a stream may refuse; "" is the body.
+func messageFaults() map[string]map[string]string {
+	const id, seq, commit = "Nats-Batch-Id", "Nats-Batch-Sequence", "Nats-Batch-Commit"
+	at := "@at 2099-01-01T00:00:00Z"
+	return map[string]map[string]string{
+		"long":               {"": strings.Repeat("x", 500)},
+		"body":               {"": "x"},
+		"duplicate":          {"Nats-Msg-Id": "known"},
+		"level":              {"Nats-Required-Api-Level": "99"},
+		"stream":             {"Nats-Expected-Stream": "OTHER"},
+		"last":               {"Nats-Expected-Last-Sequence": "99"},
+		"last_bad":           {"Nats-Expected-Last-Sequence": "x"},
+		"last_id":            {"Nats-Expected-Last-Msg-Id": "other"},
+		"subject":            {"Nats-Expected-Last-Subject-Sequence": "99"},
+		"subject_bad":        {"Nats-Expected-Last-Subject-Sequence": "x"},
+		"subject_alone":      {"Nats-Expected-Last-Subject-Sequence-Subject": "s.a"},
+		"subject_other":      {"Nats-Expected-Last-Subject-Sequence": "99", "Nats-Expected-Last-Subject-Sequence-Subject": "bad..x"},
+		"rollup":             {"Nats-Rollup": "sub"},
+		"rollup_bad":         {"Nats-Rollup": "none"},
+		"ttl":                {"Nats-TTL": "1h"},
+		"ttl_bad":            {"Nats-TTL": "x"},
+		"incr":               {"Nats-Incr": "1"},
+		"incr_bad":           {"Nats-Incr": "x"},
+		"source":             {"Nats-Stream-Source": "S 1 > >"},
+		"schedule":           {"Nats-Schedule": at, "Nats-Schedule-Target": "s.t"},
+		"schedule_bad":       {"Nats-Schedule": "x", "Nats-Schedule-Target": "s.t"},
+		"schedule_alone":     {"Nats-Schedule": at},
+		"schedule_target":    {"Nats-Schedule": at, "Nats-Schedule-Target": "other"},
+		"schedule_self":      {"Nats-Schedule": at, "Nats-Schedule-Target": "s.a"},
+		"schedule_ttl":       {"Nats-Schedule-TTL": "x"},
+		"schedule_ttl_ok":    {"Nats-Schedule-TTL": "1h"},
+		"schedule_source":    {"Nats-Schedule-Source": "s.*"},
+		"schedule_source_to": {"Nats-Schedule-Source": "s.t"},
+		"schedule_source_me": {"Nats-Schedule-Source": "s.a"},
+		"schedule_rollup":    {"Nats-Schedule-Rollup": "all"},
+		"schedule_zone":      {"Nats-Schedule-Time-Zone": "Nowhere/City"},
+		"schedule_zone_ok":   {"Nats-Schedule-Time-Zone": "UTC"},
+		"scheduler":          {"Nats-Scheduler": "s.b"},
+		"scheduler_next":     {"Nats-Scheduler": "s.b", "Nats-Schedule-Next": "purge"},
+		"scheduler_bad":      {"Nats-Scheduler": "s.b", "Nats-Schedule-Next": "x"},
+		"batch":              {id: "b", seq: "1", commit: "1"},
+		"batch_long":         {id: strings.Repeat("b", 65), seq: "1", commit: "1"},
+		"batch_later":        {id: "c", seq: "5", commit: "1"},
+		"batch_many":         {id: "c", seq: "1001", commit: "1"},
+		"batch_no_sequence":  {id: "d", commit: "1"},
+		"batch_bad_sequence": {id: "d", seq: "x", commit: "1"},
+		"batch_commit":       {id: "e", seq: "1", commit: "2"},
+		"batch_commit_later": {id: "e", seq: "2", commit: "2"},
+		"batch_end":          {id: "f", seq: "1", commit: "eob"},
+	}
+}
+
+// TestOfTwoFaultsOfAMessageTheSameIsNamed publishes messages with every two faults to
+// streams of several kinds. Streams with replicas may name another.
+func TestOfTwoFaultsOfAMessageTheSameIsNamed(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), trialTime)
+	defer cancel()
+	pair := startPair(ctx, t, 1)
+	kinds := map[string]document{
+		"plain":     {},
+		"atomic":    {"allow_atomic": true},
+		"schedules": {"allow_msg_schedules": true},
+		"all":       {"allow_atomic": true, "allow_msg_schedules": true, "allow_msg_ttl": true, "allow_rollup_hdrs": true},
+		"counter":   {"allow_msg_counter": true},
+		"new":       {"discard": "new", "max_msgs": 1},
+		"new_batch": {"discard": "new", "max_msgs": 1, "allow_atomic": true},
+		"sealed":    {"sealed": true},
+	}
+	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+		t.Run(kind, func(t *testing.T) {
+			cfg := document{"name": "S", "subjects": []string{"s.>"}, "max_msg_size": 400}
+			if kind != "sealed" {
+				maps.Copy(cfg, kinds[kind])
+			}
+			pair.same(t, &step{subject: "$JS.API.STREAM.CREATE.S", body: encoded(cfg)})
+			known := &step{subject: "s.known", header: nats.Header{"Nats-Msg-Id": {"known"}}}
+			if kind == "counter" {
+				addHeader(known, "Nats-Incr", "1")
+			}
+			pair.same(t, known)
+			if kind == "sealed" {
+				cfg["sealed"] = true
+				pair.same(t, &step{subject: "$JS.API.STREAM.UPDATE.S", body: encoded(cfg)})
+			}
+			pair.twoMessageFaults(t)
+			pair.same(t, &step{subject: "$JS.API.STREAM.DELETE.S"})
+		})
+	}
+}
+
+// twoMessageFaults publishes a message with every fault and with every two.
+func (p *Pair) twoMessageFaults(t *testing.T) {
+	all := messageFaults()
+	names := slices.Sorted(maps.Keys(all))
+	for i, a := range names {
+		for _, b := range names[i:] {
+			if a != b && overlaps(all[a], all[b]) {
+				continue
+			}
+			s := &step{subject: "s.a"}
+			for _, fault := range []map[string]string{all[a], all[b]} {
+				for k, v := range fault {
+					if k == "" {
+						s.body = v
+					} else {
+						addHeader(s, k, v)
+					}
+				}
+			}
+			if weir, other := p.same(t, s); failure(weir) == badScheduler && failure(other) == 0 {
+				p.alone(t, p.Weir, &step{subject: s.subject}) // it counts there, too
+			}
+		}
+	}
 }

@@ -100,13 +100,20 @@ func normal(doc any) any {
 		}
 		return out
 	case []any:
-		var out []any
-		for _, v := range doc {
-			out = append(out, normal(v))
-		}
-		return out
+		return normalList(doc)
 	}
 	return doc
+}
+
+func normalList(list []any) []any {
+	var out []any
+	for _, v := range list {
+		out = append(out, normal(v))
+	}
+	if len(list) > 0 && isMap(list[0]) && list[0].(map[string]any)["lag"] != nil { // sources come in any order
+		slices.SortFunc(out, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	}
+	return out
 }
 
 // headerLines are those of an encoded header block, in order: a client writes them

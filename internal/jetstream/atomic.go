@@ -159,6 +159,7 @@ func (in *ingest) stageLocked(h *batchStep, m *router.Msg) staging {
 	if e := in.checkSizeLocked(m); e != nil {
 		return staging{err: e}
 	}
+	b := in.staged[h.id]
 	switch {
 	case len(h.id) > maxBatchID:
 		return staging{err: apierr.JSAtomicPublishInvalidBatchIDErr}
@@ -166,6 +167,8 @@ func (in *ingest) stageLocked(h *batchStep, m *router.Msg) staging {
 		return staging{err: apierr.JSAtomicPublishMissingSeqErr}
 	case h.seq > limits.messages() && !(h.close && h.seq == limits.messages()+1):
 		return in.tooLargeLocked(h.id, limits.messages())
+	case b == nil && h.seq != 1:
+		return staging{err: apierr.JSAtomicPublishIncompleteBatchErr}
 	case h.badEnd:
 		in.unstageLocked(h.id)
 		return staging{err: apierr.JSAtomicPublishInvalidBatchCommitErr}
@@ -173,10 +176,7 @@ func (in *ingest) stageLocked(h *batchStep, m *router.Msg) staging {
 		in.unstageLocked(h.id)
 		return staging{err: apierr.JSRequiredApiLevelErr, abandoned: abandonedUnsupported}
 	}
-	b := in.staged[h.id]
 	switch {
-	case b == nil && h.seq != 1:
-		return staging{err: apierr.JSAtomicPublishIncompleteBatchErr}
 	case b == nil && h.close || b != nil && h.seq != b.count+1:
 		in.unstageLocked(h.id)
 		return staging{err: apierr.JSAtomicPublishIncompleteBatchErr, abandoned: abandonedIncomplete}

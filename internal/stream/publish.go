@@ -42,8 +42,8 @@ type Published struct {
 // Publish stores one message taken at now (unix ns), or says why not. stored is filled for a message that was stored and
 // shares memory with p. The error is the store's.
 //
-// The checks run in this order: sealed, size, counter and batch headers, expected stream, TTL where there is none, expected last
-// sequences, the subject's first, source header, schedule, duplicate, expected last id, rollup, missing increment, bad TTL, limits with
+// The checks run in this order: sealed, size, batch and counter headers, expected stream, TTL where there is none, expected last
+// sequences, the subject's first, schedule, source header, duplicate, expected last id, rollup, missing increment, bad TTL, limits with
 // discard new.
 func (s *Stream) Publish(now int64, p *Pub, stored *msg.Message) (Published, error) {
 	return s.publish(now, p, stored, alone)
@@ -79,13 +79,13 @@ func (s *Stream) publish(now int64, p *Pub, stored *msg.Message, how manner) (Pu
 	if e, err := s.checkExpected(d, stored.Subject); e != nil || err != nil {
 		return Published{Err: e}, err
 	}
-	if e := s.checkPermitted(d); e != nil {
-		return Published{Err: e}, nil
-	}
 	if d.schedule != (scheduling{}) {
 		if e, err := s.checkScheduling(d, stored); e != nil || err != nil {
 			return Published{Err: e}, err
 		}
+	}
+	if e := s.checkPermitted(d); e != nil {
+		return Published{Err: e}, nil
 	}
 	if dup, ok, err := s.duplicate(d, now); err != nil || ok {
 		return dup, err
@@ -213,12 +213,17 @@ func (s *Stream) checkMessage(d *directives, m *msg.Message) *apierr.Error {
 	switch {
 	case len(m.Header) > MaxHeaderSize:
 		return apierr.JSStreamHeaderExceedsMaximumErr
-	case d.expectedStream != "" && d.expectedStream != s.cfg.Name:
+	case s.isForOther(d):
 		return apierr.JSStreamNotMatchErr
 	case d.ttl != "" && !s.cfg.AllowMsgTTL && validTTL(d.ttl): // one that is not valid comes up later
 		return apierr.JSMessageTTLDisabledErr
 	}
 	return nil
+}
+
+// isForOther tells whether a message names another stream.
+func (s *Stream) isForOther(d *directives) bool {
+	return d.expectedStream != "" && d.expectedStream != s.cfg.Name
 }
 
 // checkPermitted checks for headers that the stream takes from nobody.
@@ -251,6 +256,8 @@ func (s *Stream) checkKind(d *directives, m *msg.Message) *apierr.Error {
 		return apierr.JSMessageIncrDisabledErr
 	case !s.cfg.AllowMsgCounter:
 		return nil
+	case d.incr == "" && s.isForOther(d):
+		return apierr.JSStreamNotMatchErr
 	case d.ttl != "" && !s.cfg.AllowMsgTTL && validTTL(d.ttl):
 		return apierr.JSMessageTTLDisabledErr
 	case d.incr == "":

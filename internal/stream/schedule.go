@@ -111,9 +111,11 @@ func (s *Stream) checkSchedule(d *directives, m *msg.Message) *apierr.Error {
 	switch {
 	case sched.rollup != "" && sched.rollup != rollupSubject:
 		return apierr.JSMessageSchedulesRollupInvalidErr
+	case !subject.ValidLiteral(sched.target) || sched.target == m.Subject:
+		return apierr.JSMessageSchedulesTargetInvalidErr
 	case sched.source != "" && (!s.takes(sched.source) || sched.source == m.Subject || sched.source == sched.target):
 		return apierr.JSMessageSchedulesSourceInvalidErr
-	case !s.takes(sched.target) || sched.target == m.Subject:
+	case !s.takes(sched.target):
 		return apierr.JSMessageSchedulesTargetInvalidErr
 	case d.rollup != "" && d.rollup != rollupSubject:
 		return apierr.JSMessageSchedulesRollupInvalidErr
