@@ -13,8 +13,12 @@ func (c *call) audit(response []byte) {
 	if !s.heard(c.acc, "API") {
 		return
 	}
+	client := c.ClientInfo()
+	if client == nil { // a server, for a stream that copies
+		client = &api.ClientInfo{Account: c.Account, Server: s.node.NodeName(c.Origin), Cluster: s.cfg.Cluster, Kind: "JetStream"}
+	}
 	s.advise(c.acc, "API", &api.APIAudit{
-		Advisory: s.newAdvisory(api.APIAuditAdvisoryType), Server: s.cfg.Name, Client: c.ClientInfo(),
+		Advisory: s.newAdvisory(api.APIAuditAdvisoryType), Server: s.cfg.Name, Client: client,
 		Subject: c.Subject, Request: string(c.Body), Response: string(response), Domain: s.cfg.Domain,
 	})
 }

@@ -409,3 +409,22 @@ func TestAccountLimitBeforePlacement(t *testing.T) {
 	r.refused(lim, "STREAM.CREATE.HUGE", `{"name":"HUGE","num_replicas":1,"storage":"file","max_bytes":500000000000}`, 10047)
 	r.refused(r.app, "STREAM.CREATE.HUGE", `{"name":"HUGE","num_replicas":1,"storage":"file","max_bytes":500000000000}`, 10005)
 }
+
+// TestAuditOfAServer: what a mirror asks of its origin is told as the request of a server.
+func TestAuditOfAServer(t *testing.T) {
+	r := sharedRows(t)
+	r.stream("AUDO", 1)
+	sub := r.listen(r.app, "API")
+	r.must(r.app, "STREAM.CREATE.AUDM", `{"name":"AUDM","mirror":{"name":"AUDO"},"num_replicas":1,"storage":"file","placement":{"tags":["n2"]}}`)
+	for {
+		doc := r.next(sub)
+		if request, _ := doc["request"].(string); !strings.Contains(request, `"stream_name":"AUDO"`) {
+			continue
+		}
+		client, _ := doc["client"].(map[string]any)
+		if client["acc"] != "APP" || client["kind"] != "JetStream" || client["server"] != "n2" || client["user"] != nil {
+			t.Errorf("client is %v", client)
+		}
+		return
+	}
+}
