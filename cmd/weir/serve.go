@@ -92,9 +92,8 @@ func (env *environment) runServer(cfg *conf.Config, log *logging.Logger) error {
 		srv.Shutdown()
 		return err
 	}
-	defer files.Close()
 	env.serveSignals(srv, log)
-	return nil
+	return files.Close()
 }
 
 // serveSignals acts on signals until one has shut the server down.
