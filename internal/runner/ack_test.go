@@ -287,6 +287,12 @@ func TestMaxAckPending(t *testing.T) {
 		if n := w.run.Status().AckPending; n != 2 {
 			t.Errorf("%d pending, want 2", n)
 		}
+		// So does what a limit removed, which the next one who asks brings to light.
+		w.publish("s", "5")
+		w.store.remove(3)
+		w.store.remove(4)
+		w.pull("b", "1")
+		w.want("1000 a s 1.5.7.T.0 5")
 	})
 }
 

@@ -35,6 +35,9 @@ func (r *Runner) deliver(now time.Time) (more bool) {
 		r.endNoWait()
 		return false
 	}
+	if r.ackRoom() == 0 {
+		r.dropGone() // what a limit removes while others publish wakes nobody
+	}
 	for range turnBudget {
 		if r.windowFull() || r.pace.holds(now) {
 			return false

@@ -106,10 +106,14 @@ func (r *Runner) nextRedelivery() (seq uint64, p pendingMsg, ok bool) {
 
 func (r *Runner) dropDue() { r.redeliver = r.redeliver[1:] }
 
-// storeChanged follows messages that came or went. Those that went need no ack
-// any more; the replicated state may have noticed before.
+// storeChanged follows messages that came or went.
 func (r *Runner) storeChanged() {
 	r.npending.changed = true
+	r.dropGone()
+}
+
+// dropGone forgets the messages that went: they need no ack any more. The replicated state may have noticed before.
+func (r *Runner) dropGone() {
 	if r.pending.len() == 0 {
 		return
 	}

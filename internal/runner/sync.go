@@ -4,7 +4,7 @@ package runner
 // part of the replicated state. A runner that is closed first does not call it.
 func (r *Runner) Sync(done func()) {
 	r.post(func(r *Runner) {
-		r.storeChanged() // what goes while others publish wakes nobody
+		r.storeChanged()
 		r.lazyAt = r.now // a position that may wait is sent in this turn
 		r.afterCommit(func(*Runner) { done() })
 	})
