@@ -68,6 +68,21 @@ func parseFast(reply []byte) (p fastPart, ok bool) {
 	return p, p.ID != "" && (seq == 1 && first || seq > 1 && p.Op != stream.FastStart)
 }
 
+// ReplyTail is the end of a reply subject that says a message's place in a fast
+// batch, with the dot before it; nil for other subjects.
+func ReplyTail(reply []byte) []byte {
+	if !bytes.HasSuffix(reply, fastSuffix) {
+		return nil
+	}
+	at := len(reply) - len(fastSuffix)
+	for range 5 {
+		if at = bytes.LastIndexByte(reply[:at], '.'); at < 0 {
+			return nil
+		}
+	}
+	return reply[at:]
+}
+
 // takeFast takes a part of a fast batch.
 func (in *ingest) takeFast(m *router.Msg) {
 	part, ok := parseFast(m.Reply)

@@ -34,6 +34,9 @@ type ImportEnv struct {
 	// Many tells that a request may have many answers whatever its export says,
 	// none of which is the last one unless it is a status.
 	Many func(subject, body []byte) bool
+	// Tail is the end of a reply subject that means something to the service, nil for
+	// most. It stays, and there may be many answers.
+	Tail func(reply []byte) []byte
 }
 
 // RequestInfoHeader tells a service who sent the request.
@@ -65,7 +68,7 @@ func (r *Router) ServeImports(accounts []*account.Account, env ImportEnv) error 
 		}
 	}
 	for acc := range answers {
-		if _, err := r.Subscribe(acc, r.importing.replies.prefix+"*", "", r.answered, SubOptions{}); err != nil {
+		if _, err := r.Subscribe(acc, r.importing.replies.prefix+">", "", r.answered, SubOptions{}); err != nil {
 			return err
 		}
 	}
@@ -207,6 +210,9 @@ func (r *Router) request(s *Sub, from *Source, m *Msg) bool {
 		e := &replyRoute{in: s.service.From, to: s.acc, subject: string(m.Reply), many: s.service.Many, threshold: s.service.Threshold}
 		if r.importing.env.Many(out.Route(), m.Payload) {
 			e.many, e.untilStatus = true, true
+		}
+		if tail := r.importing.env.Tail(m.Reply); tail != nil {
+			e.many, e.tail = true, string(tail)
 		}
 		name = r.importing.replies.add(e)
 		out.Reply = []byte(name)

@@ -53,6 +53,7 @@ func newAcross(t *testing.T, config string) *across {
 	err = x.router.ServeImports(registry.Accounts(), ImportEnv{
 		Clock:    x.clock,
 		Describe: func(c *ClientInfo) []byte { return fmt.Appendf(nil, "%s,%s,%s", c.Account, c.Service, c.Name) },
+		Tail:     func([]byte) []byte { return nil },
 		Many:     func(subject, _ []byte) bool { return strings.HasPrefix(string(subject), "pull.") },
 	})
 	if err != nil {

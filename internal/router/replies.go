@@ -27,6 +27,7 @@ type replyRoute struct {
 	// untilStatus, is a status. Each has to come within threshold of the last.
 	many, untilStatus bool
 	threshold         time.Duration
+	tail              string // ends the name, for the service to see
 
 	name  string
 	until time.Time
@@ -34,7 +35,7 @@ type replyRoute struct {
 }
 
 // replies are the reply subjects that requests got on their way into another
-// account: <prefix><name>, where the prefix is this node's alone.
+// account: <prefix><token>[<tail>], where the prefix is this node's alone.
 type replies struct {
 	clock  base.Clock
 	random *base.Random
@@ -62,8 +63,8 @@ func (p *replies) add(e *replyRoute) string {
 	for len(p.ending) > 0 && (len(p.ending) >= maxReplies || !p.ending[0].until.After(now)) {
 		p.removeLocked(p.ending[0])
 	}
-	for e.name = p.prefix + p.token(); p.byName[e.name] != nil; {
-		e.name = p.prefix + p.token()
+	for e.name = p.prefix + p.token() + e.tail; p.byName[e.name] != nil; {
+		e.name = p.prefix + p.token() + e.tail
 	}
 	p.byName[e.name] = e
 	heap.Push(&p.ending, e)

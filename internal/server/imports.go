@@ -11,7 +11,7 @@ import (
 
 // serveImports lets requests pass between accounts.
 func (s *Server) serveImports() error {
-	env := router.ImportEnv{Clock: s.clock, Describe: s.describeRequestor, Many: jetstream.ManyAnswers}
+	env := router.ImportEnv{Clock: s.clock, Describe: s.describeRequestor, Many: jetstream.ManyAnswers, Tail: jetstream.ReplyTail}
 	if err := s.router.ServeImports(s.accounts.Accounts(), env); err != nil {
 		return fmt.Errorf("imports of accounts: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -271,6 +272,39 @@ func TestJetStreamAcrossAccounts(t *testing.T) {
 	m, err := stream.GetMsg(ctx, 1)
 	if err != nil || m.Header.Get("Nats-Request-Info") != "" {
 		t.Fatalf("stored with header %v, %v", m.Header, err)
+	}
+}
+
+// TestFastBatchAcrossAccounts publishes a fast batch into a stream of another account, from every node.
+func TestFastBatchAcrossAccounts(t *testing.T) {
+	c := startClusterWith(t, 3, importAccounts)
+	a := c.connectAs(0, "a")
+	m, err := a.Request("$JS.API.STREAM.CREATE.S", []byte(`{"name":"S","subjects":["orders.*"],"num_replicas":3,"storage":"file","allow_batched":true}`), patience)
+	if err != nil || strings.Contains(string(m.Data), `"error"`) {
+		t.Fatal(err, m)
+	}
+	for i := range 3 {
+		b := c.connectAs(i, "b")
+		inbox := b.NewInbox()
+		sub, err := b.SubscribeSync(inbox + ".>")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []struct{ part, answer string }{
+			{"1.0", `{"type":"ack","seq":0,`},
+			{"2.1", `{"type":"ack","seq":2,`},
+			{"2.4", `{"type":"ack","seq":2,`}, // a ping, which is not stored
+			{"3.2", fmt.Sprintf(`{"stream":"S","seq":%d,"batch":"B%d","count":3}`, 3*(i+1), i)},
+		} {
+			reply := fmt.Sprintf("%s.B%d.2.fail.%s.$FI", inbox, i, step.part)
+			if err := b.PublishRequest("orders.1", reply, nil); err != nil {
+				t.Fatal(err)
+			}
+			m, err := sub.NextMsg(patience)
+			if err != nil || m.Subject != reply || !strings.HasPrefix(string(m.Data), step.answer) {
+				t.Fatalf("answer to %s: %v, %v", reply, m, err)
+			}
+		}
 	}
 }
 
