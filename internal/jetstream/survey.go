@@ -63,10 +63,11 @@ func (n *Node) reportRemains(list []meta.ReplicaRemains, done func()) {
 }
 
 // headless tells whether a memory group can have no leader any more, by the members that
-// this replica knows, although the meta group does not know it.
+// this replica knows, although the meta group does not know it. One that is behind what the
+// meta group knows has nothing to say.
 func (s *Stream) headless() bool {
 	a := s.Assignment()
-	return s.memory && a.Survey == nil && s.lead.Load().Leader == 0 && s.Failure() == nil &&
+	return s.memory && a.Survey == nil && s.lead.Load().Leader == 0 && s.Failure() == nil && s.group.Applied() >= a.MembersIndex &&
 		!s.group.CanDecide(func(id base.ReplicaID) bool { return !a.IsGone(id) })
 }
 
