@@ -1,8 +1,9 @@
 // Package monitor is the HTTP monitoring port: the documents of /varz, /connz,
-// /routez, /subsz, /jsz, /healthz, /accountz and /accstatz, their options, and
-// a page of links (/gatewayz and /leafz have nothing to show). The server gives it a Source of functions that read; it
-// parses, filters, sorts and pages. The same documents answer the requests on
-// $SYS.REQ.SERVER.*: call the methods of Monitor with options from JSON.
+// /routez, /subsz, /jsz, /raftz, /healthz, /accountz and /accstatz, their options,
+// and a page of links; /gatewayz and /leafz have nothing to show. The server gives
+// it a Source of functions that read; it parses, filters, sorts and pages. The same
+// documents answer the requests on $SYS.REQ.SERVER.*: call the methods of Monitor
+// with options from JSON.
 package monitor
 
 import (
@@ -29,7 +30,7 @@ type Source struct {
 	// Connections lists the open clients, the closed ones, or both, in any order.
 	Connections func(open, closed bool) []*Connection
 	Routes      func() []*Route
-	// Subscriptions counts, of one account or (empty) of all; Subscription lists
+	// SubscriptionStats counts, of one account or (empty) of all; Subscriptions lists
 	// them in a stable order.
 	SubscriptionStats func(account string) SubscriptionStats
 	Subscriptions     func(account string) []Subscription
