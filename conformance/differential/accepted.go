@@ -46,7 +46,7 @@ func (p *Pair) accepted(s *step, weir, nats *answer) bool {
 		return true
 	case w == levelRequired && (n == streamNotFound || n == badJSON || n == badRequest):
 		return true
-	case w == badConfig && n == noMemory, (w == badConfig || w == maxBytesRequired) && n == tooManyStreams:
+	case w == badConfig && n == noMemory, (w == badConfig || w == maxBytesRequired || w == maxBytesExceeded) && n == tooManyStreams:
 		// It looks at what an account may have before the rest.
 		return true
 	case s.as != systemUser && weir.err != "" && strings.HasPrefix(s.subject, "$JS.API.ACCOUNT.STREAM."):
@@ -54,6 +54,12 @@ func (p *Pair) accepted(s *step, weir, nats *answer) bool {
 		return true
 	case s.as == systemUser && w == badRequest && n == noPeers:
 		// A move to nowhere in particular.
+		return true
+	case w == consumerNotFound && n == badJSON:
+		// As for streams: here the consumer is looked for first.
+		return true
+	case p.Lag > 0 && weir.err == "no responders" && nats.err == "no answer":
+		// The other nodes have not heard yet that the stream is gone.
 		return true
 	case w == badScheduler && n == 0:
 		// A message may hold a schedule and end another.
@@ -102,6 +108,7 @@ const (
 	streamNotFound   = 10059
 	badScheduler     = 10212
 	maxBytesRequired = 10113
+	maxBytesExceeded = 10122
 	levelRequired    = 10185
 )
 

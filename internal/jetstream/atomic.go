@@ -165,7 +165,7 @@ func (in *ingest) stageLocked(h *batchStep, m *router.Msg) staging {
 		return staging{err: apierr.JSAtomicPublishInvalidBatchIDErr}
 	case h.badSeq:
 		return staging{err: apierr.JSAtomicPublishMissingSeqErr}
-	case h.seq > limits.messages() && !(h.close && h.seq == limits.messages()+1):
+	case h.seq > limits.messages() && (b == nil || h.seq == b.count+1) && !(h.close && h.seq == limits.messages()+1):
 		return in.tooLargeLocked(h.id, limits.messages())
 	case b == nil && h.seq != 1:
 		return staging{err: apierr.JSAtomicPublishIncompleteBatchErr}
