@@ -108,7 +108,7 @@ func TestAtomicBatch(t *testing.T) {
 		{batchMsg("AB.a", "6", 2, "1"), 10176, ""},
 		{batchMsg("AB.a", "7", 1001, ""), 10199, ""},
 		{batchMsg("AB.a", "7", 1, ""), 0, ""},
-		{batchMsg("AB.a", "7", 1001, ""), 10199, "large"},
+		{batchMsg("AB.a", "7", 1001, ""), 10176, "incomplete"},
 		{batchMsg("AB.a", "8", 1, "1", "Nats-Expected-Last-Sequence=99"), 10071, ""},
 	} {
 		if ack := r.batchAck(step.m); errCode(ack) != step.code {
