@@ -216,10 +216,25 @@ func strip(doc any) {
 			}
 			strip(x)
 		}
+		stripFiltered(v)
 	case []any:
 		for _, x := range v {
 			strip(x)
 		}
+	}
+}
+
+// stripFiltered leaves out of the info of a mirror of some subjects where it is between two of its messages: it learns of
+// what its origin has removed there when it begins to copy, and that is again after an election.
+func stripFiltered(info map[string]any) {
+	config, _ := info["config"].(map[string]any)
+	mirror, _ := config["mirror"].(map[string]any)
+	state, _ := info["state"].(map[string]any)
+	if mirror["filter_subject"] == nil && mirror["subject_transforms"] == nil {
+		return
+	}
+	for _, name := range []string{"first_seq", "last_seq", "deleted", "num_deleted"} {
+		delete(state, name)
 	}
 }
 
