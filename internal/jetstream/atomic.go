@@ -236,7 +236,7 @@ func (in *ingest) commitLocked(h *batchStep, b *staged, reply string) staging {
 	if h.close {
 		b.markLast()
 	}
-	if in.bytes > 0 && !in.hasRoomLocked(b.count, len(b.msgs)) {
+	if !in.hasRoomLocked(b.count, len(b.msgs)) {
 		return staging{err: apierr.JSStreamTooManyRequests}
 	}
 	if e := in.s.checkRoom(0, 0, len(b.msgs)); e != nil {

@@ -288,11 +288,11 @@ func (in *ingest) gatherLocked(m *router.Msg, part *fastPart, trace *tracedMessa
 	return nil
 }
 
-// hasRoomLocked tells whether so much more may wait to be proposed. Beyond it,
-// publishers get error 10167.
+// hasRoomLocked tells whether so much more may wait to be proposed; what comes alone
+// always may. Beyond it, publishers get error 10167.
 func (in *ingest) hasRoomLocked(messages, bytes int) bool {
 	limits := &in.s.node.cfg.Backlog
-	return in.messages+messages <= limits.messages() && in.bytes+bytes <= limits.bytes()
+	return in.messages == 0 || in.messages+messages <= limits.messages() && in.bytes+bytes <= limits.bytes()
 }
 
 // closeOpenLocked lets nothing more into the command that is being filled.
