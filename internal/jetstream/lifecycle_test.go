@@ -200,7 +200,7 @@ func TestIngestIsBounded(t *testing.T) {
 		limits           BacklogLimits
 		messages, atMost int // that wait in the end
 	}{
-		{BacklogLimits{}, 131, 32 << 20}, // 31 big ones
+		{BacklogLimits{}, 131, 32 << 20},                // 31 big ones
 		{BacklogLimits{Bytes: 1 << 20}, 1, 1<<20 + 100}, // what comes alone
 		{BacklogLimits{Messages: 40}, 40, 32 << 20},
 	} {

@@ -43,14 +43,14 @@ func (y *system) profile(req *profileRequest) ([]byte, error) {
 	var out bytes.Buffer
 	switch req.Name {
 	case "":
-		return nil, errors.New("Profile name not specified")
+		return nil, errors.New("profile name not specified")
 	case "cpu":
 		err := y.profileCPU(req.Duration, &out)
 		return out.Bytes(), err
 	}
 	p := pprof.Lookup(req.Name)
 	if p == nil {
-		return nil, fmt.Errorf("Profile %q not found", req.Name)
+		return nil, fmt.Errorf("profile %q not found", req.Name)
 	}
 	err := p.WriteTo(&out, req.Debug)
 	return out.Bytes(), err
@@ -58,7 +58,7 @@ func (y *system) profile(req *profileRequest) ([]byte, error) {
 
 func (y *system) profileCPU(d time.Duration, out *bytes.Buffer) error {
 	if d <= 0 || d > maxCPUProfile {
-		return fmt.Errorf("Duration %s should be between 0s and %s", d, maxCPUProfile)
+		return fmt.Errorf("duration %s should be between 0s and %s", d, maxCPUProfile)
 	}
 	if err := pprof.StartCPUProfile(out); err != nil {
 		return err

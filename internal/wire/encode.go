@@ -46,12 +46,6 @@ func appendReplyAndSizes(dst, reply []byte, headerSize, payloadSize int) []byte 
 	return append(dst, lineEnd...)
 }
 
-func appendBody(dst, hdr, payload []byte) []byte {
-	dst = append(dst, hdr...)
-	dst = append(dst, payload...)
-	return append(dst, lineEnd...)
-}
-
 // AppendErr appends -ERR to dst.
 func AppendErr(dst []byte, text string) []byte {
 	dst = append(dst, "-ERR '"...)
