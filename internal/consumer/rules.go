@@ -127,18 +127,16 @@ func checkFilters(c *api.ConsumerConfig, _ *api.StreamConfig) *apierr.Error {
 	if c.FilterSubject != "" && len(c.FilterSubjects) > 0 {
 		return apierr.JSConsumerDuplicateFilterSubjects
 	}
-	filters := c.Filters()
-	for i, f := range filters {
+	var filters subject.Disjoint
+	for _, f := range c.Filters() {
 		if f == "" {
 			return apierr.JSConsumerEmptyFilter
 		}
 		if !subject.Valid(f) {
 			return apierr.JSStreamInvalidConfigF(subject.ErrBadSubject)
 		}
-		for _, other := range filters[:i] {
-			if subject.Overlap(f, other) {
-				return apierr.JSConsumerOverlappingSubjectFilters
-			}
+		if !filters.Add(f) {
+			return apierr.JSConsumerOverlappingSubjectFilters
 		}
 	}
 	return nil
