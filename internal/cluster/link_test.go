@@ -9,12 +9,14 @@ import (
 	"weir/internal/router"
 )
 
-// TestSlowDataLink blocks a peer's reader: Raft frames go on, requests are
-// refused, and messages cost the data link, which is built again.
-func TestSlowDataLink(t *testing.T) {
-	a := startNode(t, 1, func(cfg *Config) { cfg.MaxPendingData = 1 << 20 })
-	b := newNode(t, 2, routeTo(a))
-	blocked, release := make(chan struct{}), make(chan struct{})
+// blockedPair is two nodes of which b subscribes to x and reads nothing more from
+// the data link until release is closed.
+func blockedPair(t *testing.T) (a, b *node, release chan struct{}) {
+	t.Helper()
+	a = startNode(t, 1, func(cfg *Config) { cfg.MaxPendingData = 1 << 20 })
+	b = newNode(t, 2, routeTo(a))
+	blocked := make(chan struct{})
+	release = make(chan struct{})
 	b.onRequest = func(kind byte, _ []byte) {
 		if kind == 'b' {
 			close(blocked)
@@ -33,6 +35,13 @@ func TestSlowDataLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-blocked
+	return a, b, release
+}
+
+// TestSlowDataLink blocks a peer's reader: Raft frames go on, requests are
+// refused, and messages cost the data link, which is built again.
+func TestSlowDataLink(t *testing.T) {
+	a, b, release := blockedPair(t)
 	refused := error(nil)
 	for refused == nil {
 		refused = a.mesh.SendRequest(b.id, 'x', make([]byte, 64<<10))
@@ -61,25 +70,7 @@ func TestSlowDataLink(t *testing.T) {
 
 // A publisher that waits when it is asked to loses nothing, however slow the peer is.
 func TestPublisherWaitsForSlowLink(t *testing.T) {
-	a := startNode(t, 1, func(cfg *Config) { cfg.MaxPendingData = 1 << 20 })
-	b := newNode(t, 2, routeTo(a))
-	release := make(chan struct{})
-	b.onRequest = func(kind byte, _ []byte) {
-		if kind == 'b' {
-			<-release
-		}
-	}
-	if err := b.mesh.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.mesh.Shutdown)
-	b.subscribe("x", "")
-	a.awaitUp(b)
-	b.awaitUp(a)
-	b.fence(a)
-	if err := a.mesh.SendRequest(b.id, 'b', nil); err != nil {
-		t.Fatal(err)
-	}
+	a, b, release := blockedPair(t)
 	const messages = 400
 	var batch router.Batch
 	from := router.FromClient(nil, false, &batch)
