@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"time"
 
 	"weir/internal/base"
@@ -110,15 +111,14 @@ func (n *Node) bequeath(s *Stream, r base.Replica) error {
 		return err
 	}
 	out, in := io.Pipe()
-	written := make(chan struct{})
-	n.spawn(func() {
-		defer close(written)
+	var writer sync.WaitGroup
+	writer.Go(func() {
 		_, err := image.WriteTo(in)
 		in.CloseWithError(err)
 	})
 	err = heir.Restore(out)
 	out.CloseWithError(err)
-	<-written
+	writer.Wait()
 	if err != nil {
 		return err
 	}
