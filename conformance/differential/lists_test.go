@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-var list = flag.String("list", "", "do the requests of this file and show the answers")
+var list = flag.String("list", "", "do the requests of this file instead of the fixed lists")
 
 // TestFixedLists does lists that once found a difference. A list is a file of steps as
 // a report shows them, a line each; # begins a comment. Those in one are for a server
@@ -24,6 +24,9 @@ func TestFixedLists(t *testing.T) {
 				t.Fatal(err)
 			}
 			files = append(files, found...)
+		}
+		if *list != "" {
+			files = []string{*list}
 		}
 		t.Run(fmt.Sprint(nodes), func(t *testing.T) { runLists(t, nodes, files) })
 	}
@@ -45,36 +48,6 @@ func runLists(t *testing.T, nodes int, files []string) {
 			}
 			if f != nil {
 				t.Errorf("the answers to %s differ: %v", f.step, f.differences)
-			}
-		})
-	}
-}
-
-// TestShow is for a closer look: go test -run 'TestShow/3' -list FILE -v.
-func TestShow(t *testing.T) {
-	if *list == "" {
-		t.Skip("no -list")
-	}
-	steps, err := readList(*list)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, nodes := range []int{1, 3} {
-		t.Run(fmt.Sprint(nodes), func(t *testing.T) {
-			pair := startPair(t.Context(), t, nodes)
-			for _, s := range steps {
-				weir, err := ask(pair.Weir[s.as], s)
-				if err != nil {
-					t.Fatal(err)
-				}
-				other, err := ask(pair.Nats[s.as], s)
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Logf("%s\n  nats %.500s", s, encoded(other.document()))
-				for _, d := range compare("", weir.document(), other.document()) {
-					t.Logf("    %s", d)
-				}
 			}
 		})
 	}

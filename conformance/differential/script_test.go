@@ -32,7 +32,7 @@ import (
 //	dump <stream>             its state and all its messages
 //	events                    the batches that were abandoned
 //	repeat <n> <command>      with {#} in it for the numbers from 1
-//	wait <duration>
+//	wait <duration>           for what is a matter of the servers' clocks: expiry, schedules, batches left alone
 //	lead <stream> <node>      moves its leader, in a cluster
 //	restart                   of all nodes; memory streams lose what they have, so the run ends there for them
 //

@@ -94,10 +94,10 @@ func (n *Node) assign() {
 		n.removeStream(s)
 	}
 	if len(lost) > 0 && n.losing.CompareAndSwap(false, true) {
-		n.reportLost(lost, func() { n.losing.Store(false) })
+		n.report(&meta.ReplicasLost{Lost: lost}, func() { n.losing.Store(false) })
 	}
 	if len(remains) > 0 && n.answering.CompareAndSwap(false, true) {
-		n.reportRemains(remains, func() { n.answering.Store(false) })
+		n.report(&meta.RemainsTold{Told: remains}, func() { n.answering.Store(false) })
 	}
 }
 
@@ -243,7 +243,7 @@ func (n *Node) openFailed(a *meta.Assignment, r base.Replica, err error) {
 		n.tellFailed(a, err)
 	}
 	if base.IsCorrupt(err) && len(a.Replicas) > 1 {
-		n.reportLost([]meta.LostReplica{{Group: a.Group, Replica: r.ID}}, func() {})
+		n.report(&meta.ReplicasLost{Lost: []meta.LostReplica{{Group: a.Group, Replica: r.ID}}}, func() {})
 	}
 }
 
@@ -287,14 +287,14 @@ func (n *Node) removeStream(s *Stream) {
 	}
 }
 
-// reportLost tells the meta group of replicas that forgot what they knew, and has
-// the assignments looked at again after done.
-func (n *Node) reportLost(lost []meta.LostReplica, done func()) {
+// report tells the meta group what it has to know of replicas here, and has the assignments
+// looked at again after done.
+func (n *Node) report(c meta.Body, done func()) {
 	n.spawn(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, proposalTimeout)
 		defer cancel()
 		wait := membershipPause // until this node has applied it, usually
-		if _, err := n.ProposeMeta(ctx, &meta.ReplicasLost{Lost: lost}); err != nil {
+		if _, err := n.ProposeMeta(ctx, c); err != nil {
 			wait = time.Second
 		}
 		n.pause(wait)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"sync"
-	"time"
 
 	"weir/internal/base"
 	"weir/internal/meta"
@@ -46,21 +45,6 @@ func (n *Node) stopForSurvey(s *Stream) {
 		n.cfg.Logger.Debugf("Close the group of stream %s > %s: %v", s.account, s.name, err)
 	}
 	s.over()
-}
-
-// reportRemains answers surveys, and has their assignments looked at again after done.
-func (n *Node) reportRemains(list []meta.ReplicaRemains, done func()) {
-	n.spawn(func() {
-		ctx, cancel := context.WithTimeout(n.ctx, proposalTimeout)
-		defer cancel()
-		wait := membershipPause // until this node has applied it, usually
-		if _, err := n.ProposeMeta(ctx, &meta.RemainsTold{Told: list}); err != nil {
-			wait = time.Second
-		}
-		n.pause(wait)
-		done()
-		n.assignmentsChanged()
-	})
 }
 
 // headless tells whether a memory group can have no leader any more, by the members that

@@ -142,19 +142,7 @@ func TestClusterPasswordAsHash(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := func(name, cluster string) *Server {
-		cfg, err := conf.Parse(fmt.Sprintf(`server_name: %s, listen: "127.0.0.1:-1", cluster { name: test, listen: "127.0.0.1:-1", %s }`, name, cluster), "test")
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := New(cfg, base.NopLogger{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(s.Shutdown)
-		if err := s.Start(); err != nil {
-			t.Fatal(err)
-		}
-		return s
+		return startWith(t, fmt.Sprintf(`server_name: %s, listen: "127.0.0.1:-1", cluster { name: test, listen: "127.0.0.1:-1", %s }`, name, cluster))
 	}
 	first := start("n1", fmt.Sprintf(`authorization { user: route, password: %q }`, hash))
 	_, _, addr := first.Addrs()

@@ -59,7 +59,7 @@ const patience = 6 * time.Second
 func newArchived(w *world) side {
 	a := &archived{world: w, config: plainStream("Z", "z.>", min(w.options.Nodes, 3))}
 	a.restored = plainStream("ZR", "zr.>", a.config.Replicas)
-	a.pub = publisher{world: w, inbox: "arc.pub.", subjects: "z.", letter: "z", at: func(uint64, string) {}}
+	a.pub = publisher{world: w, inbox: "arc.pub.", subjects: "z.", letter: "z"}
 	return a
 }
 

@@ -42,9 +42,8 @@ func newCopied(w *world) side {
 			c.wanted[fmt.Sprint("o.", i)] = fmt.Sprintf("copy.%d.of", i)
 		}
 	}
-	ignore := func(uint64, string) {}
-	c.pub = publisher{world: w, inbox: "cop.pub.", subjects: "o.", letter: "o", at: ignore}
-	c.own = publisher{world: w, inbox: "cop.own.", subjects: "own.", letter: "w", at: ignore}
+	c.pub = publisher{world: w, inbox: "cop.pub.", subjects: "o.", letter: "o"}
+	c.own = publisher{world: w, inbox: "cop.own.", subjects: "own.", letter: "w"}
 	return c
 }
 

@@ -60,7 +60,7 @@ func newLimited(w *world) side {
 		c.Replicas, w.wiped = 1, true
 	}
 	l.holding = newHolding(w, *c, func() { l.ordered.startOver() })
-	l.pub = publisher{world: w, inbox: "lim.pub.", subjects: "l.", letter: "l", forgets: l.holding.memory(), at: func(uint64, string) {}}
+	l.pub = publisher{world: w, inbox: "lim.pub.", subjects: "l.", letter: "l", forgets: l.holding.memory()}
 	if c.MaxAge > 0 {
 		l.pub.within = c.MaxAge - expirySlack
 	}

@@ -22,7 +22,7 @@ type publisher struct {
 	// short time only; 0: for ever.
 	within  time.Duration
 	forgets bool // the stream may forget ids altogether
-	// at is told of each acknowledgement.
+	// at is told of each acknowledgement; nil: nobody is.
 	at func(seq uint64, id string)
 
 	mu   sync.Mutex
@@ -110,7 +110,9 @@ func (u *publisher) answered(id string, body []byte) {
 		u.world.fail("publish %s: acknowledged at %d, and at %d", id, p.seq, a.Sequence)
 	case p.seq == 0:
 		p.seq, p.acked = a.Sequence, now()
-		u.at(a.Sequence, id)
+		if u.at != nil {
+			u.at(a.Sequence, id)
+		}
 	}
 }
 

@@ -29,10 +29,6 @@ func AppendMsgLine(dst, subject, sid, reply []byte, headerSize, payloadSize int)
 	dst = append(dst, subject...)
 	dst = append(dst, ' ')
 	dst = append(dst, sid...)
-	return appendReplyAndSizes(dst, reply, headerSize, payloadSize)
-}
-
-func appendReplyAndSizes(dst, reply []byte, headerSize, payloadSize int) []byte {
 	dst = append(dst, ' ')
 	if len(reply) > 0 {
 		dst = append(dst, reply...)
