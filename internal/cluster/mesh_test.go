@@ -21,6 +21,13 @@ import (
 func TestFullMeshFromOneSeed(t *testing.T) {
 	nodes := threeNodes(t)
 	for _, n := range nodes {
+		for _, to := range nodes {
+			if to != n {
+				n.fence(to)
+			}
+		}
+	}
+	for _, n := range nodes {
 		if peers := n.mesh.Peers(); len(peers) != 2 || peers[0].Cluster != "C" || peers[0].Addr == "" {
 			t.Errorf("peers of n%d: %+v", n.id, peers)
 		}
@@ -29,7 +36,7 @@ func TestFullMeshFromOneSeed(t *testing.T) {
 			t.Fatalf("links of n%d: %+v", n.id, stats)
 		}
 		for _, s := range stats {
-			if s.OutBytes == 0 && s.Kind == "data" {
+			if s.OutFrames == 0 && s.Kind == "data" {
 				t.Errorf("nothing sent: %+v", s)
 			}
 		}
