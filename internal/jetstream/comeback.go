@@ -115,6 +115,9 @@ func (s *Stream) askReturn() error {
 	defer cancel()
 	l := s.lead.Load()
 	if l.Self {
+		if err := s.endVolatile(); err != nil {
+			return err
+		}
 		return s.reappoint(ctx, s.replica)
 	}
 	if l.LeaderNode == 0 {
@@ -126,6 +129,29 @@ func (s *Stream) askReturn() error {
 	}
 	_, err = s.node.calls.call(ctx, l.LeaderNode, methodReturn, raw)
 	return err
+}
+
+// endVolatile deletes what a restart ends where there is one replica only: ephemeral
+// consumers that asked to be kept in memory. Clients of nats-server count on it: who
+// reads in order takes the silence that follows for the sign to begin again.
+func (s *Stream) endVolatile() error {
+	if s.comeback.foundIndex == 0 || len(s.members.Load().voters) > 1 {
+		return nil
+	}
+	var list []machine.ConsumerDelete
+	s.View(func(m *machine.Machine) {
+		for c := range m.Consumers() {
+			if cfg := c.Config; cfg.MemoryStorage && cfg.Durable == "" && !cfg.Direct {
+				list = append(list, machine.ConsumerDelete{Name: c.Name, ID: c.ID})
+			}
+		}
+	})
+	for _, d := range list {
+		if err := s.group.Propose(machine.Append(nil, machine.Origin{Proposer: s.replica}, &d)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (n *Node) handleReturn(ctx context.Context, _ base.NodeID, body []byte) ([]byte, error) {
