@@ -128,9 +128,6 @@ func (c *Consumer) Position() uint64 { return max(c.Delivered.Stream, c.Skipped)
 // Acks tells whether deliveries wait for an ack.
 func (c *Consumer) Acks() bool { return c.Config.AckPolicy != api.AckNone }
 
-// Pull tells whether clients ask for messages.
-func (c *Consumer) Pull() bool { return c.Config.DeliverSubject == "" }
-
 // Paused tells whether delivery is suspended at now.
 func (c *Consumer) Paused(now time.Time) bool {
 	return c.Config.PauseUntil != nil && now.Before(*c.Config.PauseUntil)

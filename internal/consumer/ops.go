@@ -29,25 +29,15 @@ const maxRun = 1 << 20
 // empty; Reset makes it so again and keeps the memory.
 type Ops struct {
 	buf []byte
-	n   int
 }
 
 // Reset empties o.
-func (o *Ops) Reset() { o.buf, o.n = o.buf[:0], 0 }
-
-// Len is the number of operations.
-func (o *Ops) Len() int { return o.n }
-
-// Size is the number of encoded bytes.
-func (o *Ops) Size() int { return len(o.buf) }
+func (o *Ops) Reset() { o.buf = o.buf[:0] }
 
 // Bytes is the encoded form, valid until the next change.
 func (o *Ops) Bytes() []byte { return o.buf }
 
-func (o *Ops) begin(op byte) {
-	o.buf = append(o.buf, op)
-	o.n++
-}
+func (o *Ops) begin(op byte) { o.buf = append(o.buf, op) }
 
 // Deliver notes first deliveries at a time (unix ns). seqs are stream sequences in rising order; the first got consumer
 // sequence consumerSeq, and each one more.

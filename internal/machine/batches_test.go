@@ -8,6 +8,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 
 	"weir/internal/stream"
+	"weir/internal/stream/storetest"
 )
 
 // batch publishes an atomic batch: a line has a subject and headers as <name>=<value>; the body is one letter.
@@ -29,7 +30,7 @@ func (w *world) batch(d *datadriven.TestData) string {
 		w.t.Fatalf("results %v of request %d", out.Published, w.request)
 	}
 	if r := out.Published[0]; r.Err != nil {
-		return errText(r.Err)
+		return storetest.ErrorText(r.Err)
 	}
 	return fmt.Sprintf("seq %d stored %d\n", out.Published[0].Seq, len(out.Stored))
 }
@@ -90,7 +91,7 @@ func fastText(r *stream.FastResult) string {
 		said = append(said, "duplicate")
 	}
 	if r.Err != nil {
-		said = append(said, strings.TrimSpace(errText(r.Err)))
+		said = append(said, strings.TrimSpace(storetest.ErrorText(r.Err)))
 	}
 	if r.Ended {
 		said = append(said, fmt.Sprintf("ended count %d last %d", r.Count, r.Last))

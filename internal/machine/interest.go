@@ -71,7 +71,7 @@ func (m *Machine) finished(literal string, seq uint64) bool {
 	return worked
 }
 
-// Matching is who filters a subject. Unlike Index().Match it does not keep literal, which may be one of Effects.Stored. It
+// Matching is who filters a subject. It does not keep literal, which may be one of Effects.Stored. It
 // may be asked at any time, by any goroutine.
 func (m *Machine) Matching(literal string) *subject.Result[*consumer.Consumer] {
 	return m.index.MatchBytes(unsafe.Slice(unsafe.StringData(literal), len(literal)))

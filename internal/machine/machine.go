@@ -89,9 +89,6 @@ func (m *Machine) NumListed() int { return len(m.byID) - m.direct }
 // Consumers visits all consumers, in no order.
 func (m *Machine) Consumers() iter.Seq[*consumer.Consumer] { return maps.Values(m.byID) }
 
-// Index finds consumers by the subjects they filter. It may be asked at any time, by any goroutine.
-func (m *Machine) Index() *subject.Index[*consumer.Consumer] { return &m.index }
-
 // NextExpiry is when an Expire command is due (unix ns); 0 is never.
 func (m *Machine) NextExpiry() int64 {
 	if !m.exists {

@@ -3,7 +3,6 @@ package machine
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -38,7 +37,7 @@ type world struct {
 const self = 7
 
 // TestTranscripts replays what was observed of the established server: the files in testdata were recorded by sending the
-// same requests to it, but for testdata/copy and the schedules, which follow what it does in a time of their own.
+// same requests to it, but for testdata/copy. What is of the stream alone stands in its own package.
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		w := &world{t: t}
@@ -120,16 +119,15 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 	case "meet":
 		return w.meet(d)
 	case "state":
-		return w.state()
+		return w.store.Summary()
 	case "get":
-		return w.get(d)
+		return w.store.Show(number(t, d.CmdArgs[0].Key))
 	case "list":
-		return w.list()
+		return w.store.List()
 	case "purge":
 		return w.purge(d)
 	case "delete-msg":
-		seq, _ := strconv.ParseUint(d.CmdArgs[0].Key, 10, 64)
-		return done(w.do(&DeleteMsg{Seq: seq}))
+		return done(w.do(&DeleteMsg{Seq: number(t, d.CmdArgs[0].Key)}))
 	case "next":
 		return w.next(d)
 	case "ack", "nak", "term", "progress":
@@ -141,49 +139,19 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 	return ""
 }
 
+func number(t *testing.T, text string) uint64 {
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 func done(r Reply) string {
 	if r.Err != nil {
-		return errText(r.Err)
+		return storetest.ErrorText(r.Err)
 	}
 	return "ok\n"
-}
-
-func errText(e *apierr.Error) string {
-	return fmt.Sprintf("error %d %d: %s\n", e.Code, e.ErrCode, e.Description)
-}
-
-// fields prints a document's fields, sorted by name.
-func fields(doc any) string {
-	data, err := json.Marshal(doc)
-	if err != nil {
-		panic(err)
-	}
-	var m map[string]json.RawMessage
-	if err := json.Unmarshal(data, &m); err != nil {
-		panic(err)
-	}
-	var list []string
-	for k, v := range m {
-		list = append(list, k+"="+canonical(v))
-	}
-	slices.Sort(list)
-	return strings.Join(list, " ") + "\n"
-}
-
-// canonical sorts the keys of inner objects.
-func canonical(raw json.RawMessage) string {
-	if raw[0] != '{' && raw[0] != '[' {
-		return string(raw)
-	}
-	var v any
-	if err := json.Unmarshal(raw, &v); err != nil {
-		panic(err)
-	}
-	data, err := json.Marshal(v)
-	if err != nil {
-		panic(err)
-	}
-	return string(data)
 }
 
 func decode[T any](t *testing.T, input string) (v T) {
@@ -205,18 +173,18 @@ func (w *world) streamCreate(d *datadriven.TestData) string {
 		e = apierr.JSStreamNameExistErr
 	}
 	if e != nil {
-		return errText(e)
+		return storetest.ErrorText(e)
 	}
 	if e := stream.CheckFilters(&cfg); e != nil {
-		return errText(e)
+		return storetest.ErrorText(e)
 	}
 	if !d.HasArg("keep") {
 		w.reset(cfg.Storage)
 		if r := w.do(&Init{Config: cfg, Created: w.now}); r.Err != nil {
-			return errText(r.Err)
+			return storetest.ErrorText(r.Err)
 		}
 	}
-	return fields(w.m.Stream().Config())
+	return storetest.Fields(w.m.Stream().Config())
 }
 
 func (w *world) streamUpdate(d *datadriven.TestData) string {
@@ -225,12 +193,12 @@ func (w *world) streamUpdate(d *datadriven.TestData) string {
 		e = w.m.CheckConsumersAgainst(&cfg)
 	}
 	if e != nil {
-		return errText(e)
+		return storetest.ErrorText(e)
 	}
 	if r := w.do(&Update{Time: w.now, Config: cfg}); r.Err != nil {
-		return errText(r.Err)
+		return storetest.ErrorText(r.Err)
 	}
-	return fields(w.m.Stream().Config())
+	return storetest.Fields(w.m.Stream().Config())
 }
 
 func (w *world) consumerCreate(d *datadriven.TestData) string {
@@ -245,10 +213,10 @@ func (w *world) consumerCreate(d *datadriven.TestData) string {
 	}
 	r := w.do(&cmd)
 	if r.Err != nil {
-		return errText(r.Err)
+		return storetest.ErrorText(r.Err)
 	}
 	c := w.m.Consumer(r.Consumer.Name)
-	return fields(c.Config) + w.info(c)
+	return storetest.Fields(c.Config) + w.info(c)
 }
 
 func (w *world) consumer(d *datadriven.TestData) *consumer.Consumer {
@@ -296,7 +264,7 @@ func (w *world) resetConsumer(d *datadriven.TestData) string {
 	}
 	r := w.do(&cmd)
 	if r.Err != nil {
-		return errText(r.Err)
+		return storetest.ErrorText(r.Err)
 	}
 	return fmt.Sprintf("start %d\n", r.Start) + w.info(w.m.Consumer(cmd.Name))
 }
@@ -310,27 +278,13 @@ func (w *world) pause(d *datadriven.TestData) string {
 		cmd.Until = &until
 	}
 	if r := w.do(&cmd); r.Err != nil {
-		return errText(r.Err)
+		return storetest.ErrorText(r.Err)
 	}
 	return fmt.Sprintf("paused=%v\n", w.m.Consumer(cmd.Name).Paused(time.Unix(0, w.now)))
 }
 
-// message reads lines of headers, an empty line and a body; or a body alone.
-func message(d *datadriven.TestData) (header, body []byte) {
-	head, text, _ := strings.Cut(d.Input+"\n", "\n\n")
-	for line := range strings.Lines(head) {
-		if strings.Contains(line, ": ") || strings.HasSuffix(line, ":\n") {
-			header = append(header, strings.TrimSpace(line)+"\r\n"...)
-		}
-	}
-	if header == nil {
-		return nil, []byte(strings.TrimSpace(d.Input))
-	}
-	return slices.Concat([]byte("NATS/1.0\r\n"), header, []byte("\r\n")), []byte(strings.TrimSpace(text))
-}
-
 func (w *world) publish(d *datadriven.TestData) string {
-	header, body := message(d)
+	header, body := storetest.ParseMessage(d.Input)
 	n, size := 1, 0
 	d.MaybeScanArgs(w.t, "n", &n)
 	if d.MaybeScanArgs(w.t, "size", &size) {
@@ -347,7 +301,7 @@ func (w *world) publish(d *datadriven.TestData) string {
 			w.t.Fatalf("result of request %d where %d was due", r.Request, w.request)
 		}
 		if r.Err != nil {
-			b.WriteString(errText(r.Err))
+			b.WriteString(storetest.ErrorText(r.Err))
 			continue
 		}
 		fmt.Fprintf(&b, "seq %d", r.Seq)
@@ -364,20 +318,16 @@ func (w *world) publish(d *datadriven.TestData) string {
 
 // copy offers messages of an origin: arguments are the origin, then <sequence>:<subject>…
 func (w *world) copy(d *datadriven.TestData) string {
-	header, data := message(d)
+	header, data := storetest.ParseMessage(d.Input)
 	c := &Copy{Time: w.now, Origin: d.CmdArgs[0].Key}
 	for _, arg := range d.CmdArgs[1:] {
-		number, subj, _ := strings.Cut(arg.Key, ":")
-		seq, err := strconv.ParseUint(number, 10, 64)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		c.Body = AppendCopied(c.Body, seq, w.now-second, subj, header, data)
+		seq, subj, _ := strings.Cut(arg.Key, ":")
+		c.Body = AppendCopied(c.Body, number(w.t, seq), w.now-second, subj, header, data)
 	}
 	r := w.do(c)
 	var b strings.Builder
 	if r.Err != nil {
-		b.WriteString(errText(r.Err))
+		b.WriteString(storetest.ErrorText(r.Err))
 	}
 	for i, m := range w.out.Stored {
 		fmt.Fprintf(&b, "seq %d of %s at %d", m.Seq, m.Subject, w.now-m.Time)
@@ -390,44 +340,6 @@ func (w *world) copy(d *datadriven.TestData) string {
 	return b.String()
 }
 
-func (w *world) state() string {
-	st := w.store.State()
-	return fmt.Sprintf("msgs %d bytes %d first %d last %d subjects %d deleted %d\n", st.Msgs, st.Bytes, st.FirstSeq, st.LastSeq,
-		w.store.NumSubjects(), st.NumDeleted)
-}
-
-// list prints what is stored, without the date.
-func (w *world) list() string {
-	var b strings.Builder
-	for _, m := range w.store.Messages() {
-		fmt.Fprintf(&b, "%d %s %s %q %q\n", m.Seq, time.Unix(0, m.Time).UTC().Format("15:04:05.000"), m.Subject, m.Header, m.Data)
-	}
-	return b.String()
-}
-
-func (w *world) get(d *datadriven.TestData) string {
-	seq, _ := strconv.ParseUint(d.CmdArgs[0].Key, 10, 64)
-	var m msg.Message
-	ok, err := w.store.Load(seq, &m, nil)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if !ok {
-		return errText(apierr.JSNoMessageFoundErr)
-	}
-	text := func(b []byte) string {
-		if len(b) == 0 {
-			return "<nil>"
-		}
-		data, err := json.Marshal(b)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		return strings.Trim(string(data), `"`)
-	}
-	return fmt.Sprintf("%s hdrs=%s data=%s\n", m.Subject, text(m.Header), text(m.Data))
-}
-
 func (w *world) purge(d *datadriven.TestData) string {
 	req := decode[struct {
 		Filter string
@@ -436,7 +348,7 @@ func (w *world) purge(d *datadriven.TestData) string {
 	}](w.t, d.Input)
 	r := w.do(&Purge{Filter: req.Filter, Below: req.Seq, Keep: req.Keep})
 	if r.Err != nil {
-		return errText(r.Err)
+		return storetest.ErrorText(r.Err)
 	}
 	return fmt.Sprintf("purged %d\n", r.Purged)
 }
@@ -531,7 +443,7 @@ func (w *world) redeliver(c *consumer.Consumer, seq uint64, b *strings.Builder) 
 func (w *world) settle(d *datadriven.TestData) string {
 	c := w.consumer(d)
 	for _, arg := range d.CmdArgs[1:] {
-		seq, _ := strconv.ParseUint(arg.Key, 10, 64)
+		seq := number(w.t, arg.Key)
 		if !w.delivered[c.Name][seq] {
 			return "not delivered\n"
 		}

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"weir/internal/api"
 	"weir/internal/base"
 	"weir/internal/msg"
 )
@@ -130,6 +129,9 @@ func (s *Stream) isMarker(seq uint64) (bool, error) {
 }
 
 func (s *Stream) leaveMarker(literal string, now int64, visit func(*msg.Message)) error {
+	if s.unwanted(literal) {
+		return nil
+	}
 	seconds := strconv.FormatInt(int64(s.cfg.SubjectDeleteMarkerTTL/time.Second), 10)
 	m := msg.Message{
 		Seq:     s.store.State().LastSeq + 1,
@@ -137,9 +139,6 @@ func (s *Stream) leaveMarker(literal string, now int64, visit func(*msg.Message)
 		Subject: literal,
 		Header: []byte("NATS/1.0\r\n" + headerMarkerReason + ": MaxAge\r\n" + headerTTL + ": " + seconds + "s\r\n" +
 			headerRollup + ": " + rollupSubject + "\r\n\r\n"),
-	}
-	if s.cfg.Retention == api.InterestRetention && (s.Interested == nil || !s.Interested(literal)) {
-		return nil
 	}
 	if err := s.store.Append(&m); err != nil {
 		return err

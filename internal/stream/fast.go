@@ -128,9 +128,6 @@ func (f *fastBatches) dropAll() {
 	}
 }
 
-// FastBatches counts the fast batches that are open, or fell idle since the last one was opened.
-func (s *Stream) FastBatches() int { return len(s.fast.open) }
-
 // PublishFast takes a part of a fast batch at now (unix ns). A batch that had none for timeout (ns) is forgotten. stored is filled
 // for a message that was stored. The strings of part are borrowed.
 func (s *Stream) PublishFast(now, timeout int64, part *FastPart, p *Pub, stored *msg.Message) (FastResult, error) {
