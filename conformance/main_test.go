@@ -62,6 +62,12 @@ func startCluster(ctx context.Context, t *testing.T, n int, extra string) *procs
 func startSpec(ctx context.Context, t *testing.T, spec procs.Spec) *procs.Cluster {
 	t.Helper()
 	spec.Bin, spec.Dir = bin, t.TempDir()
+	return startPrepared(ctx, t, spec)
+}
+
+// startPrepared starts a cluster in a directory that may have something in it.
+func startPrepared(ctx context.Context, t *testing.T, spec procs.Spec) *procs.Cluster {
+	t.Helper()
 	c, err := procs.New(spec)
 	if err != nil {
 		t.Fatal(err)

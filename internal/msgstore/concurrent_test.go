@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -121,6 +122,42 @@ func TestDiskFails(t *testing.T) {
 			return op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst")
 		})
 	})
+	for name, kind := range map[string]errorfs.OpKind{"write": errorfs.OpFileWrite, "sync": errorfs.OpFileSync} {
+		t.Run(name+" of the manifest", func(t *testing.T) {
+			testDiskFails(t, func(op errorfs.Op) bool { return op.Kind == kind && strings.Contains(op.Path, "MANIFEST-") })
+		})
+	}
+}
+
+// TestDiskIsFullAtOpen wants an error at whatever write it is that the disk is full, of the open or the close.
+func TestDiskIsFullAtOpen(t *testing.T) {
+	mem := vfs.NewMem()
+	for again := range 2 { // the first time, there is nothing yet
+		for at := 0; ; at++ {
+			if again == 0 {
+				mem = vfs.NewMem()
+			}
+			writes := 0
+			fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if k := op.Kind; k == errorfs.OpCreate || k == errorfs.OpFileWrite || k == errorfs.OpMkdirAll {
+					if writes++; writes > at {
+						return syscall.ENOSPC
+					}
+				}
+				return nil
+			}))
+			db, err := Open(Options{FS: fs, Dir: "db"})
+			if err == nil {
+				err = db.Close()
+			}
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("after %d writes: %v", at, err)
+			}
+		}
+	}
 }
 
 func testDiskFails(t *testing.T, fails func(errorfs.Op) bool) {

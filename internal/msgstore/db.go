@@ -79,6 +79,7 @@ type DB struct {
 	failed     atomic.Pointer[error]
 	failedOnce sync.Once
 	failedCh   chan struct{}
+	opened     chan struct{} // closed when Pebble is open
 	closing    chan struct{}
 
 	checkpointMu sync.Mutex
@@ -101,7 +102,7 @@ func Open(o Options) (*DB, error) {
 	o.setDefaults()
 	db := &DB{
 		opts: o, catalog: map[StoreID]catalogEntry{}, open: map[StoreID]*Store{},
-		failedCh: make(chan struct{}), closing: make(chan struct{}),
+		failedCh: make(chan struct{}), opened: make(chan struct{}), closing: make(chan struct{}),
 	}
 	segments, index := o.FS.PathJoin(o.Dir, "segments"), o.FS.PathJoin(o.Dir, "index")
 	for _, dir := range []string{segments, index} {
@@ -112,13 +113,15 @@ func Open(o Options) (*DB, error) {
 	db.files = newFiles(o.FS, segments, o.MaxOpenFiles)
 	db.files.markDir(o.Dir)
 	db.files.markDir(o.FS.PathDir(o.Dir))
-	p, err := openPebble(&o, flushFS{FS: o.FS, beforeTable: db.beforeTable}, index, db.fail)
+	p, err := db.openPebble(index)
 	if err != nil {
 		return nil, err
 	}
 	db.p = p
+	close(db.opened)
 	db.tables.max = o.TableBytes
 	if err := db.recover(); err != nil {
+		close(db.closing)
 		return nil, errors.Join(err, p.Close())
 	}
 	db.janitor = startJanitor(db)
@@ -138,6 +141,21 @@ func (db *DB) beforeTable() error {
 	}
 	<-db.closing
 	return db.failure()
+}
+
+// manifestFailed runs after Pebble has written to a MANIFEST. After an error it waits as beforeTable does,
+// as Pebble would try something else at once; an open that fails does not.
+func (db *DB) manifestFailed(err error) error {
+	if err == nil {
+		return nil
+	}
+	db.fail(fmt.Errorf("writing index: %w", err))
+	select {
+	case <-db.opened:
+		<-db.closing
+	default:
+	}
+	return err
 }
 
 // sync makes durable what has to be so before the index.

@@ -26,6 +26,7 @@ import (
 type flushFS struct {
 	vfs.FS
 	beforeTable func() error
+	failed      func(error) error // takes the error that a MANIFEST can not be written for, and returns it in time
 }
 
 func (fs flushFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
@@ -35,13 +36,35 @@ func (fs flushFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 		}
 	}
 	f, err := fs.FS.Create(name, category)
-	if err == nil && strings.HasPrefix(fs.PathBase(name), "MANIFEST-") {
+	manifest, marker := strings.HasPrefix(fs.PathBase(name), "MANIFEST-"), strings.HasPrefix(fs.PathBase(name), "marker.")
+	if err == nil && manifest {
 		if err = fs.syncDir(fs.PathDir(name)); err != nil {
-			return nil, errors.Join(err, f.Close())
+			err = errors.Join(err, f.Close())
 		}
+	}
+	switch {
+	case err != nil && (manifest || marker):
+		return nil, fs.failed(err)
+	case manifest:
+		return manifestFile{f, fs.failed}, nil
 	}
 	return f, err
 }
+
+// manifestFile is where Pebble ends the process over an error: nobody knows what an edit that was half written is
+// worth after a restart. So the DB fails first, and nothing is written to it any more.
+type manifestFile struct {
+	vfs.File
+	failed func(error) error
+}
+
+func (f manifestFile) Write(b []byte) (int, error) {
+	n, err := f.File.Write(b)
+	return n, f.failed(err)
+}
+
+func (f manifestFile) Sync() error     { return f.failed(f.File.Sync()) }
+func (f manifestFile) SyncData() error { return f.failed(f.File.SyncData()) }
 
 // syncDir makes the names in a directory durable. Pebble syncs its directory after a new
 // MANIFEST and the marker that names it: a crash could leave the marker alone.
@@ -56,23 +79,30 @@ func (fs flushFS) syncDir(dir string) error {
 func (fs flushFS) Unwrap() vfs.FS { return fs.FS }
 
 // pebbleLogger passes what matters on.
-type pebbleLogger struct{ base.Logger }
+type pebbleLogger struct {
+	base.Logger
+	failed func() bool
+}
 
 func (l pebbleLogger) Infof(format string, args ...any) { l.Tracef("index: "+format, args...) }
 func (l pebbleLogger) Errorf(format string, args ...any) {
 	l.Logger.Errorf("index: "+format, args...)
 }
 
-// Fatalf is called when Pebble cannot write its MANIFEST and must not go on.
+// Fatalf is called when Pebble cannot write its MANIFEST and must not go on: the DB has failed by
+// then, and Pebble has an error for its caller.
 func (l pebbleLogger) Fatalf(format string, args ...any) {
 	l.Logger.Errorf("index: "+format, args...)
-	panic("index: " + fmt.Sprintf(format, args...))
+	if !l.failed() {
+		panic("index: " + fmt.Sprintf(format, args...))
+	}
 }
 
-func openPebble(o *Options, fs vfs.FS, dir string, fail func(error)) (*pebble.DB, error) {
+func (db *DB) openPebble(dir string) (*pebble.DB, error) {
+	o, fs := &db.opts, flushFS{FS: db.opts.FS, beforeTable: db.beforeTable, failed: db.manifestFailed}
 	opts := &pebble.Options{
 		FS:                          fs,
-		Logger:                      pebbleLogger{o.Logger},
+		Logger:                      pebbleLogger{o.Logger, func() bool { return db.failure() != nil }},
 		DisableWAL:                  true,
 		CacheSize:                   o.CacheSize,
 		MemTableSize:                uint64(o.MemTableSize),
@@ -87,8 +117,8 @@ func openPebble(o *Options, fs vfs.FS, dir string, fail func(error)) (*pebble.DB
 	}
 	opts.EventListener = &pebble.EventListener{
 		// Pebble would try the same again, at once and for ever.
-		BackgroundError:   func(err error) { fail(fmt.Errorf("writing index: %w", err)) },
-		DataCorruption:    func(info pebble.DataCorruptionInfo) { fail(base.Corruptf("index: %v", info.Details)) },
+		BackgroundError:   func(err error) { db.fail(fmt.Errorf("writing index: %w", err)) },
+		DataCorruption:    func(info pebble.DataCorruptionInfo) { db.fail(base.Corruptf("index: %v", info.Details)) },
 		FlushBegin:        func(pebble.FlushInfo) {},
 		CompactionBegin:   func(pebble.CompactionInfo) {},
 		CompactionEnd:     func(pebble.CompactionInfo) {},
@@ -107,9 +137,29 @@ func openPebble(o *Options, fs vfs.FS, dir string, fail func(error)) (*pebble.DB
 		opts.Levels[i].IndexBlockSize = 64 << 10
 		opts.Levels[i].Compression = func() *block.CompressionProfile { return block.FastestCompression }
 	}
-	db, err := pebble.Open(dir, opts)
+	if err := dropLogs(fs, dir); err != nil {
+		return nil, err
+	}
+	p, err := pebble.Open(dir, opts)
 	if err != nil {
 		return nil, fmt.Errorf("opening index: %w", err)
 	}
-	return db, nil
+	return p, nil
+}
+
+// dropLogs removes the logs, which are empty. Pebble would flush what is in them, and for as long as
+// the disk is full it would neither do so nor return from its Open.
+func dropLogs(fs vfs.FS, dir string) error {
+	names, err := fs.List(dir)
+	if err != nil {
+		return fmt.Errorf("opening index: %w", err)
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, ".log") {
+			if err := fs.Remove(fs.PathJoin(dir, name)); err != nil {
+				return fmt.Errorf("opening index: %w", err)
+			}
+		}
+	}
+	return nil
 }
