@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -38,7 +39,14 @@ func parseTimetable(pattern string) (t timetable, ok bool) {
 	}
 	fields, err := sixFields.Parse(pattern)
 	t.cron = fields
-	return t, err == nil
+	return t, err == nil && hasValues(fields)
+}
+
+// hasValues tells whether every field names a value. The parser takes a comma for a list of none, and the search for a time that fits
+// would go through each second of five years.
+func hasValues(fields cron.Schedule) bool {
+	f, ok := fields.(*cron.SpecSchedule)
+	return ok && !slices.Contains([]uint64{f.Second, f.Minute, f.Hour, f.Dom, f.Month, f.Dow}, 0)
 }
 
 // once tells whether the schedule is over after its first message.

@@ -222,9 +222,19 @@ func (st *stage) message(d *datadriven.TestData, arg string) msg.Message {
 	return m
 }
 
+// origin is what Copy calls the one of a name, or <name>/<filter>.
+func (st *stage) origin(name string) string {
+	for _, s := range append(st.s.cfg.Sources, st.s.cfg.Mirror) {
+		if s != nil && (s.Name == name || s.Name+"/"+s.FilterSubject == name) {
+			return OriginKey(s)
+		}
+	}
+	return name
+}
+
 // copy offers messages of an origin: arguments are the origin, then the messages.
 func (st *stage) copy(d *datadriven.TestData) string {
-	origin := d.CmdArgs[0].Key
+	origin := st.origin(d.CmdArgs[0].Key)
 	var b strings.Builder
 	var stored msg.Message
 	for _, arg := range d.CmdArgs[1:] {
@@ -246,7 +256,7 @@ func (st *stage) copy(d *datadriven.TestData) string {
 
 // meet names an origin and its identity.
 func (st *stage) meet(d *datadriven.TestData) string {
-	origin := d.CmdArgs[0].Key
+	origin := st.origin(d.CmdArgs[0].Key)
 	st.s.Meet(origin, d.CmdArgs[1].Key)
 	return fmt.Sprintf("copied up to %d\n", st.s.CopiedUpTo(origin))
 }
