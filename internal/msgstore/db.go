@@ -20,8 +20,8 @@ type Options struct {
 	Logger base.Logger
 	// Memory counts a message's size in State.Bytes as memory storage does.
 	Memory       bool
-	CacheSize    int64 // memory of the index, bytes: its memtables, and blocks in what they leave; 128 MiB
-	MemTableSize int64 // bytes of index changes between flushes, up to four times in memory; 16 MiB
+	CacheSize    int64 // memory of the index, bytes: its memtables, and blocks in what they leave; 256 MiB
+	MemTableSize int64 // bytes of index changes between flushes, up to four times in memory; 32 MiB
 	SegmentSize  int64 // bytes after which a segment is sealed; 8 MiB
 	MaxOpenFiles int   // segment files kept open; 256
 	TableBytes   int64 // offset tables of sealed segments kept in memory; 64 MiB
@@ -36,8 +36,8 @@ func (o *Options) setDefaults() {
 	if o.Logger == nil {
 		o.Logger = base.NopLogger{}
 	}
-	setDefault(&o.CacheSize, 128<<20)
-	setDefault(&o.MemTableSize, 16<<20)
+	setDefault(&o.CacheSize, 256<<20)
+	setDefault(&o.MemTableSize, 32<<20)
 	setDefault(&o.SegmentSize, 8<<20)
 	setDefault(&o.MaxOpenFiles, 256)
 	setDefault(&o.TableBytes, 64<<20)

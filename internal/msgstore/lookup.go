@@ -8,7 +8,7 @@ import (
 )
 
 // recentMax is the number of totals in memory from which the index is flushed.
-const recentMax = 128 << 10
+const recentMax = 256 << 10
 
 // recent has the totals that were written since the index was last flushed, over
 // all stores. With it, a total can be looked up without the memtables of the index,
