@@ -45,18 +45,23 @@ func (s *Store) entry(subj string) (*entry, error) {
 		return e, nil
 	}
 	base.Assert(strings.IndexByte(subj, 0) < 0, "subject %q has a zero byte", subj)
-	e := &entry{subject: strings.Clone(subj)}
+	var total subjectTotal
 	if s.reset == 0 {
-		total, err := s.lookup.total(s, subj)
-		if err != nil {
+		var err error
+		if total, err = s.lookup.total(s, subj); err != nil {
 			return nil, err
 		}
-		e.total = total
 	}
+	return s.addEntry(subj, total), nil
+}
+
+// addEntry makes the entry of a subject that has none, given its total.
+func (s *Store) addEntry(subj string, total subjectTotal) *entry {
+	e := &entry{subject: strings.Clone(subj), total: total}
 	s.mu.Lock()
 	s.area.subjects[e.subject] = e
 	s.mu.Unlock()
-	return e, nil
+	return e
 }
 
 // live counts the messages of a subject as the apply side sees them.

@@ -47,6 +47,9 @@ func (s *Store) PurgeMatching(pattern, from string, below, keep uint64, most int
 			seqs, next = seqs[:most], strings.Clone(subj)
 		}
 		most -= len(seqs)
+		if len(seqs) > 0 && s.area.subjects[subj] == nil {
+			s.addEntry(subj, total) // spares each of them a lookup
+		}
 		return next == "", s.deleteAll(subj, seqs, removed)
 	})
 	return next, err
