@@ -196,10 +196,10 @@ func (m *Mesh) dial(t *target, kind linkKind) error {
 	timer := m.cfg.Clock.AfterFunc(dialTimeout, cancel)
 	conn, err := m.cfg.Dial(ctx, t.addr)
 	timer.Stop()
-	if ctx.Err() != nil && m.ctx.Err() == nil {
+	switch {
+	case err != nil && ctx.Err() != nil && m.ctx.Err() == nil:
 		return fmt.Errorf("connecting: no answer for %v", dialTimeout)
-	}
-	if err != nil {
+	case err != nil:
 		return fmt.Errorf("connecting: %w", err)
 	}
 	l, err := m.introduce(conn, t, kind)

@@ -144,6 +144,9 @@ func readFailure(err error) Reason {
 // handle parses what one read returned, then wakes everybody who got something
 // of it. False: the connection is ending.
 func (c *client) handle(buf []byte) bool {
+	if c.ending() {
+		return false // what a client sends that was sent away does not count
+	}
 	c.lastActivity.Store(c.server.clock.Now().UnixNano())
 	err := c.parser.Parse(buf, c.handler)
 	calm := c.batch.Flush()

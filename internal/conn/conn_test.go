@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -315,4 +316,38 @@ func TestHalfClosed(t *testing.T) {
 	if err != nil || !strings.Contains(string(got), "PONG") {
 		t.Fatalf("got %q, %v", got, err)
 	}
+}
+
+// TestLastInfoHolds changes what clients are told from several goroutines while clients
+// come: what each hears last is what holds in the end.
+func TestLastInfoHolds(t *testing.T) {
+	h := startServer(t, &conf.Config{}, nil)
+	var changes, clients sync.WaitGroup
+	for range 4 {
+		changes.Go(func() {
+			for i := range 200 {
+				h.Update(func(c *Config) { c.Domain += "x" })
+				h.SetJetStream(i%2 == 0)
+			}
+		})
+	}
+	done := make(chan struct{})
+	for range 20 {
+		c := h.raw(t)
+		clients.Go(func() {
+			c.expect(plainConnect+"PING\r\n", "PONG")
+			<-done
+			c.send("SUB end 1\r\nPUB end 0\r\n\r\n")
+			last := ""
+			for line := c.line(); !strings.HasPrefix(line, "MSG end"); line = c.line() {
+				last = line
+			}
+			if !strings.Contains(last, `"domain":"`+strings.Repeat("x", 800)+`"`) {
+				t.Errorf("the last a client heard is %q", last)
+			}
+		})
+	}
+	changes.Wait()
+	close(done)
+	clients.Wait()
 }

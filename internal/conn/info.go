@@ -99,7 +99,10 @@ func (s *Server) Update(change func(*Config)) {
 	s.pushInfo()
 }
 
+// pushInfo tells clients that take asynchronous INFO what holds now.
 func (s *Server) pushInfo() {
+	s.telling.Lock()
+	defer s.telling.Unlock()
 	for _, c := range s.snapshot() {
 		if c.takeInfo.Load() {
 			c.sendNow(s.infoFor(c))

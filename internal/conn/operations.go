@@ -270,11 +270,18 @@ func (c *client) Ping() error {
 	if !c.ponged {
 		c.ponged = true
 		if c.options.Protocol >= 1 {
-			c.answer(c.server.infoFor(c))
-			c.takeInfo.Store(true)
+			c.takesInfo()
 		}
 	}
 	return nil
+}
+
+// takesInfo tells the client who it is, and from now on what changes.
+func (c *client) takesInfo() {
+	c.server.telling.Lock()
+	defer c.server.telling.Unlock()
+	c.answer(c.server.infoFor(c))
+	c.takeInfo.Store(true)
 }
 
 // Pong handles the answer to our PING.

@@ -7,16 +7,19 @@ import (
 	"weir/internal/conf"
 )
 
-// maxReplies bounds the remembered reply subjects of one client.
-const maxReplies = 4096
+// keptReplies is how many reply subjects of one client are remembered for certain; twice
+// as many are at most, of which the oldest are forgotten first.
+const keptReplies = 16 << 10
 
 // replies are the reply subjects of received requests, to which a client with
 // allow_responses may publish for a while although nothing else allows it.
 type replies struct {
 	permission *conf.ResponsePermission // nil: none is remembered
 
-	mu      sync.Mutex
-	allowed map[string]*reply
+	mu sync.Mutex
+	// recent takes new ones; when it is full it becomes older, and what was older is
+	// forgotten. No subject is in both.
+	recent, older map[string]*reply
 }
 
 type reply struct {
@@ -28,29 +31,15 @@ type reply struct {
 func (r *replies) allow(subject []byte, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.allowed == nil {
-		r.allowed = make(map[string]*reply)
-	}
-	if len(r.allowed) >= maxReplies {
-		r.forgetLocked(now)
+	if r.recent == nil || len(r.recent) >= keptReplies {
+		r.recent, r.older = make(map[string]*reply), r.recent
 	}
 	entry := &reply{left: r.permission.MaxMsgs}
 	if r.permission.Expires > 0 {
 		entry.until = now.Add(r.permission.Expires)
 	}
-	r.allowed[string(subject)] = entry
-}
-
-// forgetLocked drops what has ended, or everything if that is nothing.
-func (r *replies) forgetLocked(now time.Time) {
-	for subject, entry := range r.allowed {
-		if entry.ended(now) {
-			delete(r.allowed, subject)
-		}
-	}
-	if len(r.allowed) >= maxReplies {
-		clear(r.allowed)
-	}
+	delete(r.older, string(subject))
+	r.recent[string(subject)] = entry
 }
 
 func (e *reply) ended(now time.Time) bool {
@@ -64,17 +53,21 @@ func (r *replies) use(subject []byte, now time.Time) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	entry := r.allowed[string(subject)]
+	in := r.recent
+	entry := in[string(subject)]
+	if entry == nil {
+		in = r.older
+		entry = in[string(subject)]
+	}
 	if entry == nil {
 		return false
 	}
-	if entry.ended(now) {
-		delete(r.allowed, string(subject))
-		return false
+	allowed := !entry.ended(now)
+	if allowed {
+		entry.left--
 	}
-	entry.left--
-	if entry.left == 0 {
-		delete(r.allowed, string(subject))
+	if !allowed || entry.left == 0 {
+		delete(in, string(subject))
 	}
-	return true
+	return allowed
 }

@@ -43,6 +43,10 @@ type Server struct {
 	accounts    map[*account.Account]*accountStats
 	userInfo    map[*account.Account]*router.Sub
 
+	// telling is held from making INFO until it is queued, so that what a client hears
+	// last is what holds. It is taken before mu.
+	telling sync.Mutex
+
 	// running is the accept loop and both goroutines of each client.
 	running sync.WaitGroup
 

@@ -30,15 +30,17 @@ type sentAck struct {
 }
 
 const (
-	maxRecentAcks = 4096
+	maxRecentAcks     = 4096
+	maxRecentAckBytes = 4 << 10 // of one ack
 	// recentAck is how long an ack may take to be committed, mostly.
 	recentAck = 2 * time.Second
 )
 
 // note remembers an ack that is about to be sent to a node. Those that mean other
-// things every time they are said are not remembered.
+// things every time they are said are not remembered, nor those that are far larger
+// than an ack needs to be.
 func (a *recentAcks) note(r *Request, to base.NodeID, now time.Time) {
-	if !isFinalAck(r.Body) {
+	if !isFinalAck(r.Body) || len(r.Subject)+len(r.Reply)+len(r.Header)+len(r.Body) > maxRecentAckBytes {
 		return
 	}
 	a.mu.Lock()

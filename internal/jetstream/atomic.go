@@ -208,7 +208,7 @@ func (in *ingest) addLocked(id string, b *staged, m *router.Msg) *staging {
 	case len(b.msgs) > maxAtomicBytes && b.count > 1:
 		v := in.tooLargeLocked(id, maxAtomicBytes)
 		return &v
-	case over && b.count > 1:
+	case over: // then others are staged as well, as no message is that large
 		in.unstageLocked(id)
 		return &staging{err: apierr.JSStreamTooManyRequests, abandoned: abandonedLarge}
 	}

@@ -38,8 +38,12 @@ type pullSent struct {
 const (
 	// maxPulls bounds what is remembered; pulls beyond it end by their own expiry.
 	maxPulls = 256 << 10
-	// openPull is how long a pull without an expiry is remembered.
-	openPull = 5 * time.Minute
+	// maxPullReply bounds the length of the reply subject of each.
+	maxPullReply = 512
+	// openPull is how long a pull without an expiry is remembered, and longestPull
+	// how long any.
+	openPull    = 5 * time.Minute
+	longestPull = time.Hour
 	// sweepPulls is how often those that are over are forgotten.
 	sweepPulls = 10 * time.Second
 )
@@ -72,7 +76,10 @@ func (n *Node) noteSent(to base.NodeID, r *Request) {
 
 // note remembers a pull that is about to be sent to a node.
 func (p *pulls) note(acc *account.Account, r *Request, to base.NodeID, now time.Time) {
-	expires := now.Add(pullTime(r.Body))
+	if len(r.Reply) > maxPullReply {
+		return
+	}
+	expires := now.Add(min(pullTime(r.Body), longestPull))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := pullKey{acc, r.Reply}

@@ -3,6 +3,7 @@ package jetstream
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,6 +80,29 @@ func TestPullsAreForgotten(t *testing.T) {
 	p.sweep(now.Add(openPull))
 	if p.sent != nil {
 		t.Errorf("%d are left", len(p.sent))
+	}
+}
+
+// What a client says that means no good does not stay in memory.
+func TestHugeRequestsAreNotRemembered(t *testing.T) {
+	var p pulls
+	now := time.Unix(1000, 0)
+	p.note(nil, &Request{Reply: strings.Repeat("r", maxPullReply+1)}, 1, now)
+	if len(p.sent) > 0 {
+		t.Error("a pull with a huge reply subject is remembered")
+	}
+	p.note(nil, &Request{Reply: "r", Body: []byte(`{"expires":9223372036854775807}`)}, 1, now)
+	if p.sweep(now.Add(longestPull + 1)); len(p.sent) > 0 {
+		t.Error("a pull is remembered for centuries")
+	}
+	var a recentAcks
+	for _, r := range []Request{
+		{Body: append([]byte("+ACK"), make([]byte, maxRecentAckBytes)...)}, {Header: make([]byte, maxRecentAckBytes+1)},
+	} {
+		a.note(&r, 1, now)
+	}
+	if len(a.take(1, now)) > 0 {
+		t.Error("a huge ack is remembered")
 	}
 }
 

@@ -139,6 +139,8 @@ func (s *Server) updateConnectURLs() {
 	if s.mesh == nil || s.cfg.NoAdvertise {
 		return
 	}
+	s.urlsMu.Lock()
+	defer s.urlsMu.Unlock()
 	s.clients.SetConnectURLs(s.connectURLs())
 }
 

@@ -49,6 +49,9 @@ type Server struct {
 	system   *system
 	monitor  *monitoring // nil without a monitoring listener
 
+	// urlsMu keeps clients from hearing last of addresses that were listed first.
+	urlsMu sync.Mutex
+
 	store   storeFS
 	stopped chan struct{} // closed when Shutdown is done
 	once    sync.Once
