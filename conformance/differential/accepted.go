@@ -2,85 +2,141 @@ package differential
 
 import (
 	"encoding/json"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go"
 )
 
+// exchange is a step with what both servers answered.
+type exchange struct {
+	*step
+	cluster    bool
+	weir, nats *answer
+	w, n       int // the error codes; 0 for none
+	// before is what was changed shortly before.
+	before []*step
+}
+
+// message tells whether it is one for a stream.
+func (x *exchange) message() bool { return !strings.HasPrefix(x.subject, "$JS.API.") }
+
+// to tells whether it is a request to the API of that kind.
+func (x *exchange) to(verb string) bool { return strings.HasPrefix(x.subject, "$JS.API."+verb) }
+
+// asks tells whether the body of an API request has all these pieces.
+func (x *exchange) asks(pieces ...string) bool {
+	missing := func(piece string) bool { return !strings.Contains(x.body, piece) }
+	return !x.message() && !slices.ContainsFunc(pieces, missing)
+}
+
+// follows tells whether there was such a change shortly before.
+func (x *exchange) follows(verb, piece string) bool {
+	return slices.ContainsFunc(x.before, func(s *step) bool {
+		return strings.HasPrefix(s.subject, "$JS.API."+verb) && strings.Contains(s.body, piece)
+	})
+}
+
 // accepted tells whether answers differ on purpose. docs/conformance.md has the
 // reasons.
 func (p *Pair) accepted(s *step, weir, nats *answer) bool {
-	w, n := failure(weir), failure(nats)
-	switch {
-	case w == badJSON && n == badJSON:
-		// What follows "invalid JSON:" names the types of the program.
-		return true
-	case w == streamNotFound && (n == badRequest || n == badJSON || n == streamMismatch || strings.HasPrefix(s.subject, "$JS.API.CONSUMER.LIST.")):
-		// What comes first, to look at the body or for the stream, depends on the request
-		// and on whether there is a cluster. Here it is the stream.
-		return true
-	case p.Lag > 0 && (w != 0 || duplicate(weir)) && (n != 0 || duplicate(nats)) && !strings.HasPrefix(s.subject, "$JS.API."):
-		// Of several faults of a message, a replicated stream may name another.
-		return true
-	case p.Lag > 0 && weir.err == "no answer" && nats.err == "no responders":
-		// The other nodes may not have heard yet that the stream is gone.
-		return true
-	case p.Lag > 0 && nats.err == "no answer" && len(weir.msgs) > 0 && !strings.HasPrefix(s.subject, "$JS.API."):
-		// A stream loses what comes just after an update that gave it a placement.
-		return true
-	case nats.err == "no answer" && (w == streamNotFound || w == consumerNotFound || w == noPeers):
-		// It is silent if a stream to be backed up or a consumer to be reset does not
-		// exist, and if a preferred leader does not.
-		return true
-	case w == noPeers && n == noPeers:
-		// Weir says which tags are not there.
-		return true
-	case s.subject == "$JS.API.STREAM.LIST" && strings.Contains(s.body, "offset") && pastTheEnd(weir) && pastTheEnd(nats):
-		// A cluster counts no streams behind the last page.
-		return true
-	case w == badConfig && n != badConfig && strings.Contains(s.body, `"allow_msg_counter":true`) && strings.Contains(s.body, `"subject_delete_marker_ttl"`):
-		// It takes a counter with delete markers, and does not find it again after a restart.
-		return true
-	case p.Lag == 0 && s.as == systemUser && w == noCluster && nats.err == "no answer":
-		// A server alone is silent where a cluster is asked for.
-		return true
-	case w == levelRequired && (n == streamNotFound || n == badJSON || n == badRequest):
-		return true
-	case w == badConfig && n == noMemory, (w == badConfig || w == maxBytesRequired || w == maxBytesExceeded) && n == tooManyStreams:
-		// It looks at what an account may have before the rest.
-		return true
-	case s.as != systemUser && weir.err != "" && strings.HasPrefix(s.subject, "$JS.API.ACCOUNT.STREAM."):
-		// Any account may move the streams of all others.
-		return true
-	case s.as == systemUser && w == badRequest && n == noPeers:
-		// A move to nowhere in particular.
-		return true
-	case w == consumerNotFound && n == badJSON:
-		// As for streams: here the consumer is looked for first.
-		return true
-	case p.Lag > 0 && weir.err == "no responders" && nats.err == "no answer":
-		// The other nodes have not heard yet that the stream is gone.
-		return true
-	case w == badScheduler && n == 0:
-		// A message may hold a schedule and end another.
-		return true
-	case w == badFilter:
-		// It may take the filter of a source, and copies nothing.
-		return true
-	case strings.HasPrefix(s.subject, "$JS.API.DIRECT.") && s.header != nil && nats.err == "no responders":
-		return true
-	case s.reads() && w == 0 && wildcardLast(s) && (n == noMessage || status(nats) == "404"):
-		// Its index of last messages can miss one after a purge.
-		return true
-	case strings.Contains(s.body, `"no_hdr":true`) && s.many():
-		// ADR-52: no message of a batch has headers.
-		return true
-	case strings.Contains(s.body, `"up_to_seq"`) && status(nats) == "404" && status(weir) != "404":
-		// A bound behind the last message is none.
-		return true
-	}
-	return false
+	x := &exchange{step: s, cluster: p.Lag > 0, weir: weir, nats: nats, w: failure(weir), n: failure(nats), before: p.before()}
+	return slices.ContainsFunc(onPurpose, func(rule func(*exchange) bool) bool { return rule(x) })
 }
+
+// onPurpose has a rule for each kind of difference that is accepted.
+var onPurpose = slices.Concat(ofRequests, ofStreams, ofReads)
+
+var ofRequests = []func(*exchange) bool{
+	// What follows "invalid JSON:" names the types of the program.
+	func(x *exchange) bool { return x.w == badJSON && x.n == badJSON },
+	// A cluster lists no consumers of a stream that does not exist.
+	func(x *exchange) bool {
+		return x.cluster && x.to("CONSUMER.LIST.") && x.w == streamNotFound && x.n == 0
+	},
+	// It is silent if a consumer to be reset does not exist; in a cluster also if a stream to be backed
+	// up or a preferred leader of the meta group does not.
+	func(x *exchange) bool {
+		return x.nats.err == "no answer" && (x.w == streamNotFound && (x.to("CONSUMER.RESET.") || x.to("STREAM.SNAPSHOT.")) ||
+			x.w == consumerNotFound && x.to("CONSUMER.RESET.") || x.w == noPeers && x.to("META.LEADER.STEPDOWN"))
+	},
+	// A bad body of a reset comes first here, and there is no answer to it.
+	func(x *exchange) bool { return x.to("CONSUMER.RESET.") && x.w == badJSON && x.nats.err == "no answer" },
+	// A server alone is silent where a cluster is asked for.
+	func(x *exchange) bool {
+		return !x.cluster && x.as == systemUser && x.w == noCluster && x.nats.err == "no answer"
+	},
+	// The API level comes first here: there, in a cluster, whether the stream is there, and of a consumer's creation the body.
+	func(x *exchange) bool {
+		return x.w == levelRequired && (x.cluster && x.n == streamNotFound || x.to("CONSUMER.") && x.n == badJSON)
+	},
+	func(x *exchange) bool {
+		return x.to("DIRECT.") && x.header["Nats-Required-Api-Level"] != nil && status(x.weir) == "412" && x.nats.err == "no responders"
+	},
+	// Any account may move the streams of all others.
+	func(x *exchange) bool { return x.to("ACCOUNT.STREAM.") && x.as != systemUser && x.weir.err != "" },
+	// A move to nowhere in particular.
+	func(x *exchange) bool { return x.to("ACCOUNT.STREAM.MOVE.") && x.w == badRequest && x.n == noPeers },
+	// A cluster counts no streams behind the last page.
+	func(x *exchange) bool {
+		return x.cluster && x.to("STREAM.LIST") && x.asks("offset") && pastTheEnd(x.weir) && pastTheEnd(x.nats)
+	},
+}
+
+var ofStreams = []func(*exchange) bool{
+	// Weir says which tags are not there.
+	func(x *exchange) bool {
+		return x.w == noPeers && x.n == noPeers && x.asks(`"tags"`) && withoutTags(x.weir) == withoutTags(x.nats)
+	},
+	// It takes a counter with delete markers, and does not find it again after a restart.
+	func(x *exchange) bool {
+		return x.w == badConfig && x.n != badConfig && x.asks(`"allow_msg_counter":true`, `"subject_delete_marker_ttl"`)
+	},
+	// It looks at what an account may have before the rest.
+	func(x *exchange) bool { return x.w == badConfig && x.n == noMemory },
+	func(x *exchange) bool {
+		return x.n == tooManyStreams && (x.w == badConfig || x.w == maxBytesRequired || x.w == maxBytesExceeded)
+	},
+	// It may take the filter of a source that is no subject, and copies nothing.
+	func(x *exchange) bool { return x.w == badFilter && x.asks(`"sources"`, `"filter_subject"`) },
+	// Of two faults of sources the other one comes first.
+	func(x *exchange) bool { return x.w == duplicateSource && x.n == tooLargeSource },
+	// A message may hold a schedule and end another.
+	func(x *exchange) bool { return x.message() && x.w == badScheduler && x.n == 0 },
+	// Of several faults of a message, a replicated stream may name another.
+	func(x *exchange) bool {
+		return x.cluster && x.message() && (x.w != 0 || duplicate(x.weir)) && (x.n != 0 || duplicate(x.nats))
+	},
+	// A stream loses what comes just after an update that gave it a placement.
+	func(x *exchange) bool {
+		return x.cluster && x.message() && x.nats.err == "no answer" && len(x.weir.msgs) > 0 && x.follows("STREAM.UPDATE.", `"placement"`)
+	},
+	// The other nodes may not have heard yet that the stream is gone, or that it has other subjects.
+	func(x *exchange) bool {
+		silence := func(a *answer) bool { return a.err == "no answer" || a.err == "no responders" }
+		return x.cluster && (x.message() || x.to("DIRECT.")) && silence(x.weir) && silence(x.nats) && x.follows("STREAM.", "")
+	},
+}
+
+var ofReads = []func(*exchange) bool{
+	// Its index of last messages can miss one after a purge.
+	func(x *exchange) bool {
+		return x.reads() && x.w == 0 && wildcardLast(x.step) && (x.n == noMessage || status(x.nats) == "404")
+	},
+	// ADR-52: no message of a batch has headers.
+	func(x *exchange) bool { return x.asks(`"no_hdr":true`) && x.many() },
+	// A bound behind the last message is none.
+	func(x *exchange) bool {
+		return x.asks(`"up_to_seq"`) && status(x.nats) == "404" && status(x.weir) != "404"
+	},
+}
+
+// tagsTold is what follows when tags are named.
+var tagsTold = regexp.MustCompile(`, tags (not matched|excluded) \[.*?\]`)
+
+// withoutTags is the text of an error of placement, without the tags that it names.
+func withoutTags(a *answer) string { return tagsTold.ReplaceAllString(string(a.msgs[0].Data), "") }
 
 // apart tells whether a change was made by one server only, so that what follows can
 // not be compared.
@@ -104,8 +160,9 @@ const (
 	badFilter        = 10049
 	badConfig        = 10052
 	nameInUse        = 10058
-	streamMismatch   = 10056
 	streamNotFound   = 10059
+	tooLargeSource   = 10046
+	duplicateSource  = 10140
 	badScheduler     = 10212
 	maxBytesRequired = 10113
 	maxBytesExceeded = 10122

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,6 +23,14 @@ type Pair struct {
 	// Check, if set, is given every document; what Weir answers has to pass where the
 	// other server's answer does.
 	Check func(s *step, m *nats.Msg) error
+
+	changes []change // of streams, in order
+}
+
+// change is a step that changed streams, and when that was done.
+type change struct {
+	*step
+	at time.Time
 }
 
 // finding is the first step of a run whose answers differ.
@@ -37,6 +46,8 @@ const (
 	// usageLag is how long the servers of the other cluster keep to themselves what
 	// their streams hold.
 	usageLag = 10 * time.Second
+	// changeLag is how long a change of a stream may need until all nodes of a busy machine know of it.
+	changeLag = 2 * time.Second
 )
 
 // errApart ends a run whose servers are no longer in the same state, on purpose.
@@ -70,6 +81,13 @@ func (p *Pair) do(s *step) ([]difference, error) {
 	if p.Lag > 0 && s.subject == "$JS.API.INFO" {
 		deadline = time.Now().Add(usageLag)
 	}
+	begun := time.Now()
+	defer func() {
+		if strings.HasPrefix(s.subject, "$JS.API.STREAM.") && !s.reads() {
+			p.changes = append(p.changes, change{s, time.Now()})
+		}
+	}()
+	p.changes = slices.DeleteFunc(p.changes, func(c change) bool { return begun.Sub(c.at) > changeLag })
 	for tries := 1; ; tries++ {
 		weir, err := ask(p.Weir[s.as], s)
 		if err != nil {
@@ -94,6 +112,14 @@ func (p *Pair) do(s *step) ([]difference, error) {
 		}
 		time.Sleep(lagPause)
 	}
+}
+
+// before are the changes of streams shortly before the step that is under way.
+func (p *Pair) before() (steps []*step) {
+	for _, c := range p.changes {
+		steps = append(steps, c.step)
+	}
+	return steps
 }
 
 // check looks at the answers of one server alone.

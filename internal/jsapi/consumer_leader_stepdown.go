@@ -14,11 +14,6 @@ import (
 // the stream's leader: another member, the preferred one if named, runs the
 // consumer from now on.
 func (c *call) consumerStepdown() {
-	wish, err := c.decodeStepdown()
-	if err != nil {
-		c.fail(err)
-		return
-	}
 	st := c.replica()
 	if st == nil {
 		return
@@ -33,6 +28,15 @@ func (c *call) consumerStepdown() {
 	})
 	if !found {
 		c.fail(apierr.JSConsumerNotFoundErr)
+		return
+	}
+	if alone(st) {
+		c.ok()
+		return
+	}
+	wish, err := c.decodeStepdown()
+	if err != nil {
+		c.fail(err)
 		return
 	}
 	a.Runner, err = c.nextRunner(st, a.Runner, wish)

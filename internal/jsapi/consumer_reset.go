@@ -13,7 +13,7 @@ import (
 // leader: delivery starts over behind the ack floor, or with a sequence.
 func (c *call) consumerReset() {
 	var req api.ConsumerResetRequest
-	if isJSON(c.Body) {
+	if len(c.Body) > 0 {
 		if err := json.Unmarshal(c.Body, &req); err != nil {
 			c.fail(apierr.JSInvalidJSONErr(err))
 			return

@@ -31,6 +31,9 @@ type endpoint struct {
 	writes bool
 	// waits: the call may wait for other nodes or for a commit.
 	waits bool
+	// bodyFirst: what is wrong with the body comes before that the stream or consumer is
+	// missing. On a server alone that is so for all.
+	bodyFirst bool
 	// clustered: refused by a server that is not in a cluster.
 	clustered bool
 	// system: only for the system account; others get no answer.
@@ -144,6 +147,8 @@ type call struct {
 	acc      *account.Account
 	args     []string
 	waited   bool // held since it was last tried
+	// absent is what replica answers with when the stream or consumer is missing; nil as long as that is not known.
+	absent *apierr.Error
 	// replyHeader is that of the answer; nil is none.
 	replyHeader []byte
 }
@@ -163,8 +168,12 @@ func (c *call) stream() string   { return c.arg(0) }
 func (c *call) consumer() string { return c.arg(1) }
 
 // replica is this node's of the stream that the subject names. Without one the request
-// is held until there is, and the call is over.
+// is held until there is, or refused as what it is about is missing, and the call is over.
 func (c *call) replica() *jetstream.Stream {
+	if c.absent != nil {
+		c.fail(c.absent)
+		return nil
+	}
 	st := c.svc.node.Stream(c.Account, c.stream())
 	if st == nil {
 		c.svc.held.add(c.Request)

@@ -21,9 +21,27 @@ func originNames(cfg *api.StreamConfig) []string {
 	return names
 }
 
-// checkOrigins refuses a stream that would copy from itself, or from an origin and from what copies that one. The order
-// counts: an origin is judged by those named before it.
+// checkOrigins refuses a stream that would copy from itself, or from an origin and from what copies that one, or from
+// one that takes larger messages.
 func (c *call) checkOrigins(cfg *api.StreamConfig) *apierr.Error {
+	if err := c.checkCycles(cfg); err != nil {
+		return err
+	}
+	for _, name := range originNames(cfg) {
+		origin := c.assignment(c.Account, name)
+		switch {
+		case cfg.MaxMsgSize <= 0 || origin == nil || origin.Config == nil || origin.Config.MaxMsgSize <= cfg.MaxMsgSize:
+		case cfg.Mirror != nil:
+			return apierr.JSMirrorMaxMessageSizeTooBigErr
+		default:
+			return apierr.JSSourceMaxMessageSizeTooBigErr
+		}
+	}
+	return nil
+}
+
+// checkCycles judges an origin by those named before it: their order counts.
+func (c *call) checkCycles(cfg *api.StreamConfig) *apierr.Error {
 	named := map[string]bool{cfg.Name: true}
 	for _, origin := range originNames(cfg) {
 		cycle := false

@@ -97,11 +97,16 @@ func (s *Service) finally(account, stream string, p jetstream.Place) jetstream.P
 
 // missing answers a call about a stream or consumer that does not exist.
 func (c *call) missing() {
+	err := apierr.JSStreamNotFoundErr
 	if c.consumer() != "" && c.endpoint.class == consumerRunner && c.svc.at.Stream(c.Account, c.stream()) != nil {
-		c.fail(apierr.JSConsumerNotFoundErr)
+		err = apierr.JSConsumerNotFoundErr
+	}
+	if c.endpoint.bodyFirst || c.svc.cfg.Cluster == "" && c.endpoint.class != directReader && !c.passedOn() {
+		c.absent = err
+		c.endpoint.handle(c)
 		return
 	}
-	c.fail(apierr.JSStreamNotFoundErr)
+	c.fail(err)
 }
 
 // giveUp answers a request that found nobody to answer it in time.

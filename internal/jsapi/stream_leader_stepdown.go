@@ -67,15 +67,19 @@ func (s *Service) nodeSuits(id base.NodeID, p *api.Placement) (suits bool) {
 
 // streamStepdown answers $JS.API.STREAM.LEADER.STEPDOWN.<stream> on the leader,
 // which hands over to the preferred member, or the one that lacks least, and
-// answers when it leads no more.
+// answers when it leads no more. A group of one does nothing, whatever is wished.
 func (c *call) streamStepdown() {
+	st := c.replica()
+	if st == nil {
+		return
+	}
+	if alone(st) {
+		c.ok()
+		return
+	}
 	wish, err := c.decodeStepdown()
 	if err != nil {
 		c.fail(err)
-		return
-	}
-	st := c.replica()
-	if st == nil {
 		return
 	}
 	to, err := c.successor(st, wish)
@@ -115,7 +119,10 @@ func (s *Service) await(holds func() bool) {
 	}
 }
 
-// successor is the member that takes over; 0 for a group of one, whatever is wished.
+// alone tells whether a stream has no other replica.
+func alone(st *jetstream.Stream) bool { return len(st.Group().Status().Voters) <= 1 }
+
+// successor is the member that takes over; 0 for a group that has become one of one.
 func (c *call) successor(st *jetstream.Stream, wish *api.Placement) (best base.ReplicaID, err *apierr.Error) {
 	status := st.Group().Status()
 	if len(status.Voters) <= 1 {

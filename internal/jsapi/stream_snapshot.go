@@ -39,16 +39,20 @@ const snapshotPatience = 5 * time.Second
 // none; what follows it is empty with status 204, or with another one for an error.
 // Every record is checked while it is read, with and without jsck.
 func (c *call) streamSnapshot() {
+	if isEmpty(c.Body) {
+		c.fail(apierr.JSBadRequestErr)
+		return
+	}
+	st := c.replica()
+	if st == nil {
+		return
+	}
 	var req api.StreamSnapshotRequest
 	if !c.read(&req) {
 		return
 	}
 	if !subject.ValidLiteral(req.DeliverSubject) {
 		c.fail(apierr.JSSnapshotDeliverSubjectInvalidErr)
-		return
-	}
-	st := c.replica()
-	if st == nil {
 		return
 	}
 	if c.svc.snapshots.Add(1) > maxSnapshots {

@@ -58,19 +58,19 @@ func messageTable() []*endpoint {
 func consumerTable() []*endpoint {
 	created := func(r api.Response) any { return api.ConsumerCreateResponse{Response: r} }
 	return []*endpoint{
-		{subject: "CONSUMER.CREATE.*", class: streamLeader, writes: true, response: api.ConsumerCreateResponseType, handle: (*call).consumerCreate, failure: created},
-		{subject: "CONSUMER.CREATE.*.*", class: streamLeader, writes: true, response: api.ConsumerCreateResponseType, handle: (*call).consumerCreate, failure: created},
-		{subject: "CONSUMER.CREATE.*.*.>", class: streamLeader, writes: true, response: api.ConsumerCreateResponseType, handle: (*call).consumerCreate, failure: created},
-		{subject: "CONSUMER.DURABLE.CREATE.*.*", class: streamLeader, writes: true, response: api.ConsumerCreateResponseType, handle: (*call).consumerDurableCreate, failure: created},
-		{subject: "CONSUMER.INFO.*.*", class: consumerRunner, waits: true, response: api.ConsumerInfoResponseType, handle: (*call).consumerInfo, failure: created},
-		{subject: "CONSUMER.NAMES.*", class: streamLeader, response: api.ConsumerNamesResponseType, handle: (*call).consumerNames,
+		{subject: "CONSUMER.CREATE.*", class: streamLeader, bodyFirst: true, writes: true, response: api.ConsumerCreateResponseType, handle: (*call).consumerCreate, failure: created},
+		{subject: "CONSUMER.CREATE.*.*", class: streamLeader, bodyFirst: true, writes: true, response: api.ConsumerCreateResponseType, handle: (*call).consumerCreate, failure: created},
+		{subject: "CONSUMER.CREATE.*.*.>", class: streamLeader, bodyFirst: true, writes: true, response: api.ConsumerCreateResponseType, handle: (*call).consumerCreate, failure: created},
+		{subject: "CONSUMER.DURABLE.CREATE.*.*", class: streamLeader, bodyFirst: true, writes: true, response: api.ConsumerCreateResponseType, handle: (*call).consumerDurableCreate, failure: created},
+		{subject: "CONSUMER.INFO.*.*", class: consumerRunner, bodyFirst: true, waits: true, response: api.ConsumerInfoResponseType, handle: (*call).consumerInfo, failure: created},
+		{subject: "CONSUMER.NAMES.*", class: streamLeader, bodyFirst: true, response: api.ConsumerNamesResponseType, handle: (*call).consumerNames,
 			failure: func(r api.Response) any { return api.ConsumerNamesResponse{Response: r, Consumers: []string{}} }},
-		{subject: "CONSUMER.LIST.*", class: streamLeader, response: api.ConsumerListResponseType, handle: (*call).consumerList,
+		{subject: "CONSUMER.LIST.*", class: streamLeader, bodyFirst: true, response: api.ConsumerListResponseType, handle: (*call).consumerList,
 			failure: func(r api.Response) any {
 				return api.ConsumerListResponse{Response: r, Consumers: []*api.ConsumerInfo{}}
 			}},
-		{subject: "CONSUMER.DELETE.*.*", class: streamLeader, writes: true, response: api.ConsumerDeleteResponseType, handle: (*call).consumerDelete},
-		{subject: "CONSUMER.PAUSE.*.*", class: streamLeader, writes: true, response: api.ConsumerPauseResponseType, handle: (*call).consumerPause,
+		{subject: "CONSUMER.DELETE.*.*", class: streamLeader, bodyFirst: true, writes: true, response: api.ConsumerDeleteResponseType, handle: (*call).consumerDelete},
+		{subject: "CONSUMER.PAUSE.*.*", class: streamLeader, bodyFirst: true, writes: true, response: api.ConsumerPauseResponseType, handle: (*call).consumerPause,
 			failure: func(r api.Response) any { return api.ConsumerPauseResponse{Response: r} }},
 		{subject: "CONSUMER.RESET.*.*", class: streamLeader, writes: true, response: api.ConsumerResetResponseType, handle: (*call).consumerReset,
 			failure: func(r api.Response) any { return api.ConsumerResetResponse{Response: r} }},

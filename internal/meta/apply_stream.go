@@ -212,7 +212,7 @@ func (t *transition) beginReconfig(a, from *Assignment) {
 // cancelMove goes back to the replicas and configuration from before.
 func (t *transition) cancelMove(c *StreamCancelMove) *apierr.Error {
 	have := t.Stream(c.Account, c.Name)
-	if have == nil {
+	if have == nil || have.Restoring {
 		return apierr.JSStreamNotFoundErr
 	}
 	from := have.Reconfig

@@ -42,14 +42,24 @@ func (p *Planner) Create(config *api.StreamConfig, clusters []string) (cluster s
 // Update chooses the nodes for an update from one configuration to the next;
 // nil nodes when it neither scales nor moves the stream. A scale up keeps the
 // present nodes; a scale down keeps the leader, then those online; a move
-// keeps those that suit the new placement.
+// keeps those that suit the new placement. Errors are 10005, 10123 for a scale with
+// a move, and 10047 or 10028 when nodes that stay have no room for more max_bytes.
 func (p *Planner) Update(a *Assignment, next *api.StreamConfig, leader base.NodeID) (cluster string, nodes []base.NodeID, err *apierr.Error) {
 	req, clusters := p.request(next), []string{a.Cluster}
 	moves := !samePlacement(a.Config.Placement, next.Placement)
+	scales := next.Replicas != a.Config.Replicas
+	if moves && scales {
+		return "", nil, apierr.JSStreamMoveAndScaleErr
+	}
+	if !moves {
+		if err := p.checkGrowth(a, next); err != nil {
+			return "", nil, err
+		}
+	}
 	switch have := len(a.Replicas); {
 	case moves:
 		req.Prefer = a.Nodes()
-	case next.Replicas == a.Config.Replicas:
+	case !scales:
 		return a.Cluster, nil, nil
 	case next.Replicas <= have:
 		return a.Cluster, p.shrink(a, next.Replicas, leader), nil
@@ -61,6 +71,27 @@ func (p *Planner) Update(a *Assignment, next *api.StreamConfig, leader base.Node
 		return "", nil, apierr.JSClusterNoPeersErrF(failed)
 	}
 	return cluster, nodes, nil
+}
+
+// checkGrowth judges whether the stream's nodes have room for what the next configuration reserves
+// beyond the present one.
+func (p *Planner) checkGrowth(a *Assignment, next *api.StreamConfig) *apierr.Error {
+	more := reserved(next) - reserved(a.Config)
+	if more <= 0 {
+		return nil
+	}
+	for _, c := range p.candidates() {
+		if !c.Known || onNode(a.Replicas, c.Node) < 0 {
+			continue
+		}
+		switch {
+		case a.Storage() == api.MemoryStorage && more > c.AvailableMemory:
+			return apierr.JSMemoryResourcesExceededErr
+		case a.Storage() != api.MemoryStorage && more > c.AvailableStore:
+			return apierr.JSStorageResourcesExceededErr
+		}
+	}
+	return nil
 }
 
 // Move chooses the nodes for a move that leaves the configuration as it is: off a node, 0 for none, to a cluster, "" for

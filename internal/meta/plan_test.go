@@ -51,6 +51,10 @@ func TestPlanUpdate(t *testing.T) {
 		{name: "to 5 keeps all", next: api.StreamConfig{Replicas: 5}, want: []base.NodeID{1, 2, 3, 4, 5}},
 		{name: "to 7", next: api.StreamConfig{Replicas: 7}, err: 10005},
 		{name: "move", next: api.StreamConfig{Replicas: 3, Placement: &api.Placement{Tags: []string{"!t2"}}}, want: []base.NodeID{1, 4, 5}},
+		{name: "room for more bytes", next: api.StreamConfig{Replicas: 3, MaxBytes: 1 << 39}},
+		{name: "more bytes than there are", next: api.StreamConfig{Replicas: 3, MaxBytes: 1 << 41}, err: 10047},
+		{name: "more bytes than those have that stay", next: api.StreamConfig{Replicas: 1, MaxBytes: 1 << 41}, leader: 2, err: 10047},
+		{name: "scale and move, to nowhere", next: api.StreamConfig{Replicas: 1, Placement: &api.Placement{Tags: []string{"t9"}}}, err: 10123},
 		{name: "move nowhere", next: api.StreamConfig{Replicas: 3, Placement: &api.Placement{Tags: []string{"t2"}}}, err: 10005},
 	} {
 		_, nodes, err := p.Update(a, &c.next, c.leader)

@@ -258,16 +258,14 @@ func (s *Stream) checkKind(d *directives, m *msg.Message) *apierr.Error {
 		return nil
 	case d.incr == "" && s.isForOther(d):
 		return apierr.JSStreamNotMatchErr
+	case d.incr != "" && len(m.Data) > 0 && !d.copied:
+		return apierr.JSMessageIncrPayloadErr
+	case d.incr != "" && (d.expects() || d.rollup != ""):
+		return apierr.JSMessageIncrInvalidErr
 	case d.ttl != "" && !s.cfg.AllowMsgTTL && validTTL(d.ttl):
 		return apierr.JSMessageTTLDisabledErr
-	case d.incr == "":
-		return nil // for checkIncrement
-	case len(m.Data) > 0 && !d.copied:
-		return apierr.JSMessageIncrPayloadErr
-	case d.expects() || d.rollup != "":
-		return apierr.JSMessageIncrInvalidErr
 	}
-	return nil
+	return nil // that there is no increment is for checkIncrement
 }
 
 // checkAfterDuplicate checks what a repeated message is not checked for.
