@@ -70,9 +70,24 @@ func Check(cfg api.ConsumerConfig, of *api.StreamConfig, limits Limits, pedantic
 	return cfg, nil
 }
 
+// Consumers of mirrors and sources that are not kept are named like those that are, and something behind a dash that no other one has.
+const (
+	UnkeptMark      = "-"
+	UnkeptSuffixLen = 8
+)
+
+// keptName is the name for a consumer that is kept.
+func keptName(name string) string {
+	if i := len(name) - UnkeptSuffixLen - len(UnkeptMark); i > 0 && strings.HasPrefix(name[i:], UnkeptMark) {
+		return name[:i]
+	}
+	return name
+}
+
 // keepForCopier makes the consumer of a mirror or source a durable one whose acks are the answers to its flow control requests:
 // a stream without limits retention drops what it has delivered, so nothing could be read again (ADR-60).
 func keepForCopier(c *api.ConsumerConfig) {
+	c.Name = keptName(c.Name)
 	c.Durable, c.Direct, c.MemoryStorage, c.Replicas = c.Name, false, false, 0
 	c.AckPolicy, c.AckWait, c.BackOff, c.MaxDeliver = api.AckFlowControl, 0, nil, -1
 	c.MaxAckPending, c.InactiveThreshold = 0, 0

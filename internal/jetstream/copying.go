@@ -124,7 +124,7 @@ func (f *feed) fill(info *api.StreamSourceInfo) {
 // Pauses of a feed before it begins anew.
 const (
 	firstFeedPause = 100 * time.Millisecond
-	lastFeedPause  = 5 * time.Second
+	lastFeedPause  = time.Second
 )
 
 // run follows the origin until the feed is cancelled.

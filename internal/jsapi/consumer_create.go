@@ -112,7 +112,7 @@ func (c *call) createConsumer(req *api.ConsumerCreateRequest, err *apierr.Error)
 		}
 	}
 	if req.Config.Direct && req.Config.Sourcing && retention(st) == api.LimitsRetention {
-		req.Config.Name += "-" + randomName(8) // it is not used again
+		req.Config.Name += consumer.UnkeptMark + randomName(consumer.UnkeptSuffixLen) // it is not used again
 	}
 	if req.Config.DeliverSubject == "" {
 		c.proposeConsumer(st, req, func() {})

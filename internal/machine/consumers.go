@@ -46,15 +46,20 @@ func (a *applier) consumerCreate(cmd *ConsumerCreate) error {
 		return fmt.Errorf("consumer %q: %w", cfg.Name, err)
 	}
 	c := consumer.New(a.index, cfg, cmd.Time, start, a.spans)
-	c.GivenBefore = a.store.State().LastSeq
 	if cfg.DeliverPolicy == api.DeliverLastPerSubject {
-		c.LastPerSubject = c.GivenBefore
+		c.LastPerSubject = a.store.State().LastSeq
 	}
-	c.SetRunner(cmd.Runner)
+	a.reply(Reply{Consumer: c, Made: true})
+	return a.add(c, cmd.Runner)
+}
+
+// add takes in a new consumer.
+func (a *applier) add(c *consumer.Consumer, runner base.ReplicaID) error {
+	c.GivenBefore = a.store.State().LastSeq
+	c.SetRunner(runner)
 	a.link(c)
 	a.touch(c)
 	a.changed(ConsumerMade, c)
-	a.reply(Reply{Consumer: c, Made: true})
 	return c.SaveConfig(a.store)
 }
 
@@ -94,21 +99,6 @@ func (a *applier) reconfigure(c *consumer.Consumer, cfg api.ConsumerConfig) erro
 		return err
 	}
 	return a.reconsider(c, before, from)
-}
-
-// keepsForCopier tells whether a consumer is one that a mirror or source comes back to.
-func keepsForCopier(cfg *api.ConsumerConfig) bool { return cfg.Sourcing && !cfg.Direct }
-
-// consumerMove has a consumer deliver to a copier that asks for it again. It goes on behind its ack floor, wherever the copier would
-// start: what comes twice is passed over there.
-func (a *applier) consumerMove(c *consumer.Consumer, cfg api.ConsumerConfig) error {
-	a.reply(Reply{Consumer: c})
-	of := c.Config
-	cfg.DeliverPolicy, cfg.OptStartSeq, cfg.OptStartTime = of.DeliverPolicy, of.OptStartSeq, of.OptStartTime
-	if err := a.reconfigure(c, cfg); err != nil {
-		return err
-	}
-	return a.restart(c, c.AckFloor.Stream+1)
 }
 
 // keepAbandoned lets a consumer go of what it gave up and does not filter any more.
@@ -220,13 +210,18 @@ func (a *applier) consumerDelete(cmd *ConsumerDelete) error {
 		return nil
 	}
 	from := c.Hold()
-	a.unlink(c)
-	if err := c.Erase(a.store); err != nil {
+	if err := a.remove(c); err != nil {
 		return err
 	}
-	a.changed(ConsumerDeleted, c)
 	a.reply(Reply{Consumer: c})
 	return a.reconsider(c, c.Filter, from)
+}
+
+// remove takes a consumer away, whatever it needed.
+func (a *applier) remove(c *consumer.Consumer) error {
+	a.unlink(c)
+	a.changed(ConsumerDeleted, c)
+	return c.Erase(a.store)
 }
 
 func (a *applier) consumerPause(cmd *ConsumerPause) error {

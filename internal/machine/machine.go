@@ -311,13 +311,19 @@ func (a *applier) init(c *Init) error {
 }
 
 func (a *applier) update(c *Update) error {
-	toInterest := c.Config.Retention == api.InterestRetention && a.stream.Config().Retention != api.InterestRetention
+	before := a.stream.Config().Retention
 	if err := a.stream.Update(c.Config, c.Time); err != nil {
 		return err
 	}
 	a.out.StreamChanged, a.out.Trimmed = true, true
 	a.reply(Reply{})
-	if toInterest {
+	if c.Config.Retention == before {
+		return nil
+	}
+	if err := a.suitCopiers(); err != nil {
+		return err
+	}
+	if c.Config.Retention == api.InterestRetention {
 		return a.releaseUnwanted(subject.Filter{}, 0)
 	}
 	return nil

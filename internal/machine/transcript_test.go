@@ -3,6 +3,8 @@ package machine
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -102,6 +104,8 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 		return w.consumerCreate(d)
 	case "info":
 		return w.info(w.consumer(d))
+	case "consumers":
+		return w.names()
 	case "delete-consumer":
 		return done(w.do(&ConsumerDelete{Name: d.CmdArgs[0].Key}))
 	case "reset-consumer":
@@ -217,6 +221,10 @@ func (w *world) consumerCreate(d *datadriven.TestData) string {
 	}
 	c := w.m.Consumer(r.Consumer.Name)
 	return storetest.Fields(c.Config) + w.info(c)
+}
+
+func (w *world) names() string {
+	return fmt.Sprintln(slices.Sorted(maps.Keys(w.m.byName)))
 }
 
 func (w *world) consumer(d *datadriven.TestData) *consumer.Consumer {

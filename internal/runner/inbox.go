@@ -175,6 +175,7 @@ func (r *Runner) Unpin(group string) {
 func (r *Runner) Close(reason CloseReason) {
 	r.post(func(r *Runner) {
 		r.endRequests(reason)
+		r.endCopier(reason)
 		r.done = true
 	})
 }

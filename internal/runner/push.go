@@ -117,6 +117,14 @@ func (r *Runner) flowReply(subj string, stored uint64) {
 	}
 }
 
+// endCopier tells a mirror or source that its consumer is gone: it asks for another one at once. Other clients of push consumers miss
+// the heartbeats.
+func (r *Runner) endCopier(reason CloseReason) {
+	if r.push && r.cfg.Sourcing && reason == CloseDeleted {
+		r.env.Publish(r.cfg.DeliverSubject, "", wire.StatusBlock(409, string(reason)), nil)
+	}
+}
+
 // heartbeats tells idle clients that the consumer is alive.
 func (r *Runner) heartbeats(now time.Time) {
 	if r.requests.due(now) {

@@ -44,6 +44,23 @@ func TestPushInterest(t *testing.T) {
 	})
 }
 
+// A mirror or source is told when its consumer is deleted; it makes another one by itself when a runner ends otherwise.
+func TestCopierEnds(t *testing.T) {
+	for reason, want := range map[CloseReason][]string{
+		CloseDeleted:    {"0 d  NATS/1.0 409 Consumer Deleted|"},
+		CloseLeadership: nil,
+	} {
+		t.Run(string(reason), func(t *testing.T) {
+			cfg := pushing()
+			cfg.Sourcing = true
+			bubble(t, cfg, func(w *world) {
+				w.run.Close(reason)
+				w.want(want...)
+			})
+		})
+	}
+}
+
 func TestPushQueueGroup(t *testing.T) {
 	cfg := pushing()
 	cfg.DeliverGroup = "g"

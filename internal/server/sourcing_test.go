@@ -80,6 +80,38 @@ func TestCopierLeavesNothing(t *testing.T) {
 	r.until("the mirror's consumer is gone", func() bool { return len(r.consumersOf("I")) == 0 })
 }
 
+// TestOriginChangesRetention publishes to an origin that drops what was delivered for some of the time: a mirror and a source have each
+// message once, and it keeps consumers for them while it does.
+func TestOriginChangesRetention(t *testing.T) {
+	r := sharedRows(t)
+	retain := func(request, retention string) {
+		r.must(r.app, "STREAM."+request+".O", fmt.Sprintf(`{"name":"O","subjects":["o.>"],"num_replicas":3,"storage":"file","retention":%q}`, retention))
+	}
+	retain("CREATE", "limits")
+	r.must(r.app, "STREAM.CREATE.M", `{"name":"M","num_replicas":3,"storage":"file","mirror":{"name":"O"}}`)
+	r.must(r.app, "STREAM.CREATE.F", `{"name":"F","num_replicas":3,"storage":"file","sources":[{"name":"O","filter_subject":"o.*"}]}`)
+	published := uint64(0)
+	more := func() {
+		for range 20 {
+			published++
+			publish(r.ctx, t, r.js, fmt.Sprintf("o.%d", published))
+		}
+	}
+	more()
+	for range 3 {
+		retain("UPDATE", "interest")
+		more()
+		r.until("a consumer is kept for each copy", func() bool { return len(r.consumersOf("O")) == 2 })
+		r.until("what was copied is gone", func() bool { return r.messages(r.js, "O") == 0 })
+		retain("UPDATE", "limits")
+		more()
+		r.until("no consumer is kept", func() bool { return len(r.consumersOf("O")) == 0 })
+		for _, name := range []string{"M", "F"} {
+			r.until(name+" has all", func() bool { return r.messages(r.js, name) == published })
+		}
+	}
+}
+
 // jsAt is a client of one server.
 func (r *rows) jsAt(t *testing.T, server int) jetstream.JetStream {
 	t.Helper()
