@@ -2,6 +2,7 @@ package differential
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -221,11 +222,21 @@ func messageFaults() map[string]map[string]string {
 }
 
 // TestOfTwoFaultsOfAMessageTheSameIsNamed publishes messages with every two faults to
-// streams of several kinds. Streams with replicas may name another.
+// streams of several kinds, with and without replicas.
 func TestOfTwoFaultsOfAMessageTheSameIsNamed(t *testing.T) {
+	for _, nodes := range []int{1, 3} {
+		t.Run(fmt.Sprint(nodes), func(t *testing.T) { ofTwoFaultsOfAMessage(t, nodes) })
+	}
+}
+
+func ofTwoFaultsOfAMessage(t *testing.T, nodes int) {
 	ctx, cancel := context.WithTimeout(t.Context(), trialTime)
 	defer cancel()
-	pair := startPair(ctx, t, 1)
+	pair := startPair(ctx, t, nodes)
+	faults := messageFaults()
+	if nodes > 1 {
+		delete(faults, "last_id") // it has a replicated stream refuse what follows
+	}
 	kinds := map[string]document{
 		"plain":     {},
 		"atomic":    {"allow_atomic": true},
@@ -238,7 +249,7 @@ func TestOfTwoFaultsOfAMessageTheSameIsNamed(t *testing.T) {
 	}
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 		t.Run(kind, func(t *testing.T) {
-			cfg := document{"name": "S", "subjects": []string{"s.>"}, "max_msg_size": 400}
+			cfg := document{"name": "S", "subjects": []string{"s.>"}, "max_msg_size": 400, "num_replicas": nodes}
 			if kind != "sealed" {
 				maps.Copy(cfg, kinds[kind])
 			}
@@ -252,15 +263,14 @@ func TestOfTwoFaultsOfAMessageTheSameIsNamed(t *testing.T) {
 				cfg["sealed"] = true
 				pair.same(t, &step{subject: "$JS.API.STREAM.UPDATE.S", body: encoded(cfg)})
 			}
-			pair.twoMessageFaults(t)
+			pair.twoMessageFaults(t, faults)
 			pair.same(t, &step{subject: "$JS.API.STREAM.DELETE.S"})
 		})
 	}
 }
 
-// twoMessageFaults publishes a message with every fault and with every two.
-func (p *Pair) twoMessageFaults(t *testing.T) {
-	all := messageFaults()
+// twoMessageFaults publishes a message with every one of all faults and with every two.
+func (p *Pair) twoMessageFaults(t *testing.T, all map[string]map[string]string) {
 	names := slices.Sorted(maps.Keys(all))
 	for i, a := range names {
 		for _, b := range names[i:] {

@@ -52,11 +52,8 @@ func (s *Stream) PublishBatch(now int64, pubs []Pub, stored *msg.Message, each f
 // storeOfBatch stores a message of a batch that was checked as a whole; its headers were read into the stream's directives.
 func (s *Stream) storeOfBatch(m *msg.Message) (Published, error) {
 	d := &s.directives
-	scheduled := d.schedule != (scheduling{})
-	if scheduled {
-		if _, err := s.checkScheduling(d, m); err != nil { // gives it a rollup; what it checks was checked
-			return Published{}, err
-		}
+	if _, err := s.checkScheduling(d, m); err != nil { // gives it a rollup; what it checks was checked
+		return Published{}, err
 	}
 	if s.cfg.AllowMsgCounter {
 		_, e, err := s.count(d, m)
@@ -67,7 +64,7 @@ func (s *Stream) storeOfBatch(m *msg.Message) (Published, error) {
 	}
 	m.Seq = s.store.State().LastSeq + 1
 	p, err := s.store1(d, m)
-	if err == nil && scheduled {
+	if err == nil {
 		err = s.followSchedule(d, m, p.Stored)
 	}
 	return p, err
@@ -96,16 +93,11 @@ func (s *Stream) checkInBatch(b *batchCheck, m *msg.Message) (*apierr.Error, err
 	if e := s.checkPermitted(d); e != nil {
 		return e, nil
 	}
-	if d.schedule != (scheduling{}) {
-		if e, err := s.checkScheduling(d, m); e != nil || err != nil {
-			return e, err
-		}
+	if e, err := s.checkScheduling(d, m); e != nil || err != nil {
+		return e, err
 	}
-	switch {
-	case d.ttl != "" && !s.cfg.AllowMsgTTL:
-		return apierr.JSMessageTTLDisabledErr, nil
-	case d.ttl != "" && !validTTL(d.ttl):
-		return apierr.JSMessageTTLInvalidErr, nil
+	if e := s.checkTTL(d); e != nil {
+		return e, nil
 	}
 	if d.msgID != "" && s.cfg.Duplicates > 0 {
 		_, seen := s.dedupe.lookup(d.msgID)

@@ -65,6 +65,9 @@ func (d *scheduling) zoned() bool { return d.hasZone && d.zone != "UTC" }
 
 // checkScheduling checks what the headers of m say of schedules. A schedule replaces what is stored on its subject.
 func (s *Stream) checkScheduling(d *directives, m *msg.Message) (*apierr.Error, error) {
+	if d.schedule == (scheduling{}) {
+		return nil, nil
+	}
 	sched := &d.schedule
 	if sched.hasZone && sched.zone == "" {
 		if !s.cfg.AllowMsgSchedules {
