@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -121,7 +122,9 @@ func (s *Store) writeDeletes(b *pebble.Batch) error {
 			return err
 		}
 	}
-	slices.SortStableFunc(victims, func(x, y victim) int { return cmp.Compare(x.entry.subject, y.entry.subject) })
+	slices.SortFunc(victims, func(x, y victim) int {
+		return cmp.Or(strings.Compare(x.entry.subject, y.entry.subject), cmp.Compare(x.seq, y.seq))
+	})
 	for len(victims) > 0 {
 		e := victims[0].entry
 		n := slices.IndexFunc(victims, func(v victim) bool { return v.entry != e })

@@ -389,23 +389,26 @@ func (v view) merged(pattern, from string, wanted func(string) bool, visit func(
 	}
 	slices.Sort(names)
 	stopped := false
-	upTo := func(name string, bound bool) error {
+	// upTo visits those in memory up to name; met: the last of them is name.
+	upTo := func(name string, bound bool) (met bool, err error) {
 		for len(names) > 0 && !stopped && (!bound || names[0] <= name) {
 			e := v.area.subjects[names[0]]
 			names = names[1:]
+			met = e.subject == name
 			more, err := visit(e.subject, e.total, v.visibleOpen(e))
 			if stopped = !more; err != nil {
-				return err
+				return met, err
 			}
 		}
-		return nil
+		return met, nil
 	}
 	err := v.persisted(literalBeginning(pattern), from, func(key []byte, value []byte) (bool, error) {
 		name := base.View(key) // until the next key
-		if err := upTo(name, true); err != nil || stopped {
+		met, err := upTo(name, true)
+		if err != nil || stopped {
 			return false, err
 		}
-		if v.area.subjects[name] != nil || !wanted(name) {
+		if met || !wanted(name) {
 			return true, nil
 		}
 		total, err := decodeTotal(value)
@@ -419,7 +422,8 @@ func (v view) merged(pattern, from string, wanted func(string) bool, visit func(
 	if err != nil || stopped {
 		return err
 	}
-	return upTo("", false)
+	_, err = upTo("", false)
+	return err
 }
 
 // literalBeginning is how the subjects that a pattern matches begin: its tokens

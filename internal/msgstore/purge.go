@@ -28,8 +28,12 @@ func (s *Store) PurgeMatching(pattern, from string, below, keep uint64, most int
 	}
 	v := s.applyView()
 	visits := 0
+	undone := len(s.pending) > 0 // some subjects may have nothing left but what is pending
 	err = v.alike(pattern, from, func(subj string, total subjectTotal, open []uint64) (bool, error) {
-		if e := s.area.subjects[subj]; e != nil && s.live(e) == 0 || total.count == 0 && len(open) == 0 {
+		if total.count == 0 && len(open) == 0 {
+			return true, nil
+		}
+		if undone && s.allPending(subj) {
 			return true, nil
 		}
 		if visits++; visits > purgeVisits {
@@ -53,6 +57,12 @@ func (s *Store) PurgeMatching(pattern, from string, below, keep uint64, most int
 		return next == "", s.deleteAll(subj, seqs, removed)
 	})
 	return next, err
+}
+
+// allPending tells whether a subject has messages, and all of them are pending deletes.
+func (s *Store) allPending(subj string) bool {
+	e := s.area.subjects[subj]
+	return e != nil && s.live(e) == 0
 }
 
 func (s *Store) deleteAll(subj string, seqs []uint64, removed func(msg.Info)) error {
