@@ -61,7 +61,7 @@ func (s *Stream) batchAck(seq uint64, id string, count uint64) []byte {
 	return append(strconv.AppendUint(b, count, 10), '}')
 }
 
-// appendJSON appends a string of a client's as JSON.
+// appendJSON appends a string as JSON.
 func appendJSON(b []byte, text string) []byte {
 	doc, err := json.Marshal(text)
 	if err != nil {
@@ -70,16 +70,18 @@ func appendJSON(b []byte, text string) []byte {
 	return append(b, doc...)
 }
 
+// ackHead is what a PubAck of a stream begins with, up to the sequence.
+func ackHead(name string) []byte {
+	return append(appendJSON([]byte(`{"stream":`), name), `,"seq":`...)
+}
+
 // publishAck encodes a PubAck.
 func (s *Stream) publishAck(p *machine.Published) []byte {
-	b := make([]byte, 0, 96)
-	b = append(b, `{"stream":"`...)
-	b = append(b, s.name...) // a stream name needs no escaping
-	b = append(b, `","seq":`...)
+	b := append(make([]byte, 0, 96), s.ackHead...)
 	b = strconv.AppendUint(b, p.Seq, 10)
 	if s.node.cfg.Domain != "" {
 		b = append(b, `,"domain":`...)
-		b = strconv.AppendQuote(b, s.node.cfg.Domain)
+		b = appendJSON(b, s.node.cfg.Domain)
 	}
 	if p.Duplicate {
 		b = append(b, `,"duplicate":true`...)

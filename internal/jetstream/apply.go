@@ -147,5 +147,5 @@ func (s *Stream) consumerChanged(c consumerChange) {
 	s.syncRunner(c)
 }
 
-// runnerOf is where a consumer runs; the zero values when nobody runs it.
+// runsHere tells whether a consumer was appointed to this replica.
 func (s *Stream) runsHere(c *consumer.Consumer) bool { return c.Runner == s.replica }

@@ -62,7 +62,7 @@ func (s *Stream) clusterInfo(leader base.ReplicaID, since time.Time) *api.Cluste
 	info := &api.ClusterInfo{Name: s.node.cfg.Cluster}
 	status := s.group.Status()
 	if len(a.Replicas) > 1 {
-		info.RaftGroup, info.LeaderSince, info.TrafficAccount = a.RaftName, &since, ""
+		info.RaftGroup, info.LeaderSince = a.RaftName, &since
 	}
 	list := slices.Concat(status.Voters, status.Learners)
 	for _, r := range a.Replicas {

@@ -186,9 +186,10 @@ func (s *Stream) appointRunners(ctx context.Context) (more bool, err error) {
 	if len(online) == 0 {
 		return false, nil
 	}
-	var orphans []*consumer.Consumer
-	load := make(map[base.ReplicaID]int, len(online))
+	var gone, going machine.Runners
 	s.View(func(m *machine.Machine) {
+		var orphans []*consumer.Consumer
+		load := make(map[base.ReplicaID]int, len(online))
 		for c := range m.Consumers() {
 			if slices.Contains(online, c.Runner) {
 				load[c.Runner]++
@@ -196,9 +197,6 @@ func (s *Stream) appointRunners(ctx context.Context) (more bool, err error) {
 				orphans = append(orphans, c)
 			}
 		}
-	})
-	var gone, going machine.Runners
-	s.View(func(*machine.Machine) {
 		for _, c := range orphans {
 			r := leastLoaded(online, load)
 			load[r]++

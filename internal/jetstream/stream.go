@@ -33,6 +33,7 @@ type Stream struct {
 	id      base.GroupID
 	replica base.ReplicaID
 	memory  bool
+	ackHead []byte // what its PubAcks begin with
 
 	store  *msgstore.Store
 	group  *rafthost.Group // set once, before opened
@@ -111,6 +112,19 @@ func (n *Node) openStream(a *meta.Assignment, r base.Replica, initial []base.Rep
 	if err := n.log(a.Storage() == api.MemoryStorage).Group(a.Group, r.ID).Err(); err != nil {
 		return nil, err // before a store is made for it
 	}
+	s, err := n.newStream(a, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.open(a, initial, campaign); err != nil {
+		s.leave()
+		return nil, err
+	}
+	return s, nil
+}
+
+// newStream is a replica that has its store and nothing else yet.
+func (n *Node) newStream(a *meta.Assignment, r base.Replica) (*Stream, error) {
 	acc := n.cfg.Accounts.Account(a.Account)
 	if acc == nil {
 		return nil, fmt.Errorf("account %q is not configured", a.Account)
@@ -118,6 +132,7 @@ func (n *Node) openStream(a *meta.Assignment, r base.Replica, initial []base.Rep
 	s := &Stream{
 		node: n, acc: acc, account: a.Account, name: a.Name, id: a.Group, replica: r.ID,
 		memory:  a.Storage() == api.MemoryStorage,
+		ackHead: ackHead(a.Name),
 		runners: make(map[uint64]*runner.Runner),
 		opened:  make(chan struct{}),
 	}
@@ -136,24 +151,29 @@ func (n *Node) openStream(a *meta.Assignment, r base.Replica, initial []base.Rep
 	}
 	s.store = store
 	s.env = s.runnerEnv()
+	return s, nil
+}
+
+// open builds the machine and starts the group.
+func (s *Stream) open(a *meta.Assignment, initial []base.Replica, campaign bool) (err error) {
 	if err := s.loadMachine(); err != nil {
-		return nil, err
+		return err
 	}
 	s.countRunners()
 	s.recount()
 	if err := s.comeback.open(s); err != nil {
-		return nil, fmt.Errorf("open log of stream %s: %w", a.Name, err)
+		return fmt.Errorf("open log of stream %s: %w", a.Name, err)
 	}
-	g := rafthost.GroupConfig{ID: a.Group, Replica: r.ID, Members: initial, Memory: s.memory, Machine: s, Campaign: campaign}
+	g := rafthost.GroupConfig{ID: a.Group, Replica: s.replica, Members: initial, Memory: s.memory, Machine: s, Campaign: campaign}
 	if a.Config.PersistMode == "async" { // for good
 		g.Relaxed = machine.IsPublish
 	}
-	s.group, err = n.host.Open(g)
+	s.group, err = s.node.host.Open(g)
 	close(s.opened)
 	if err != nil {
-		return nil, fmt.Errorf("open group of stream %s: %w", a.Name, err)
+		return fmt.Errorf("open group of stream %s: %w", a.Name, err)
 	}
-	return s, nil
+	return nil
 }
 
 // logKnows tells whether the log held a replica when it was opened.

@@ -6,7 +6,32 @@ import (
 	"weir/internal/api"
 	"weir/internal/meta"
 	"weir/internal/msg"
+	"weir/internal/router"
 )
+
+// A replica that can not be opened, however often that is tried, takes no room.
+func TestFailedReplicaTakesNoRoom(t *testing.T) {
+	h := startNodeIn(t, newMemFS(), "store")
+	t.Cleanup(h.stop)
+	h.until("meta leader", func() bool { return h.node.MetaLeader().Here })
+	s := h.createStream(streamConfig("S", api.FileStorage, 1))
+	acks := h.inbox("acks")
+	h.rt.Publish(h.acc, router.Internal, &router.Msg{Subject: []byte("S.x"), Reply: []byte("acks"), Payload: []byte("hello")})
+	h.receive(acks)
+	held := h.node.room.here.store.Load()
+	if held == 0 {
+		t.Fatal("a message takes no room")
+	}
+	a := s.Assignment()
+	for range 3 {
+		if _, err := h.node.openStream(a, a.Replicas[0], nil, false); err == nil {
+			t.Fatal("a replica was opened twice")
+		}
+	}
+	if n := h.node.room.here.store.Load(); n != held {
+		t.Errorf("%d bytes are held, not %d", n, held)
+	}
+}
 
 // Every node tells at once of what was acknowledged, all replicas of it, and in time
 // nothing of a stream that is deleted.
