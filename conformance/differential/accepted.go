@@ -2,8 +2,10 @@ package differential
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -130,6 +132,11 @@ var ofReads = []func(*exchange) bool{
 	func(x *exchange) bool {
 		return x.asks(`"up_to_seq"`) && status(x.nats) == "404" && status(x.weir) != "404"
 	},
+	// Or it is repeated, though what is read next is to be as of the last message that there was.
+	func(x *exchange) bool {
+		weir, nats := upTo(x.weir), upTo(x.nats)
+		return weir > 0 && weir < nats && x.asks(fmt.Sprintf(`"up_to_seq":%d`, nats)) && len(x.weir.msgs) == len(x.nats.msgs)
+	},
 }
 
 // tagsTold is what follows when tags are named.
@@ -209,6 +216,15 @@ func status(a *answer) string {
 		return ""
 	}
 	return statusOf(a.msgs[0])
+}
+
+// upTo is the sequence up to which a batch was read, 0 if its end does not tell.
+func upTo(a *answer) uint64 {
+	if len(a.msgs) == 0 {
+		return 0
+	}
+	seq, _ := strconv.ParseUint(a.msgs[len(a.msgs)-1].Header.Get("Nats-UpTo-Sequence"), 10, 64)
+	return seq
 }
 
 func statusOf(m *nats.Msg) string { return m.Header.Get("Status") }
