@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"weir/internal/api"
+	"weir/internal/base"
 	"weir/internal/consumer"
 	"weir/internal/stream"
 	"weir/internal/stream/storetest"
@@ -79,6 +80,41 @@ func FuzzApply(f *testing.F) {
 				t.Fatal("loaded state differs")
 			}
 		}
+	})
+}
+
+// FuzzNew changes a key of a machine: it is loaded, or found to be damaged.
+func FuzzNew(f *testing.F) {
+	m, sound := sample(f, api.InterestRetention)
+	var ops consumer.Ops
+	ops.Deliver(1, 1, []uint64{1, 3})
+	ops.Redeliver(2, 3, []consumer.Redelivery{{Seq: 1, Deliveries: 2}})
+	ops.Exceeded(1)
+	ops.Pin(9, "g", "x")
+	if err := m.Apply(10, Append(nil, Origin{}, &Deltas{Time: 2, List: []Delta{{Consumer: 2, Epoch: 1, Ticket: 1, Ops: ops.Bytes()}}}), &Effects{}); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(keyRelease, []byte(`{"filters":["s.>"],"from":1,"last":9}`))
+	if err := sound.ScanKeys(nil, func(key, value []byte) bool {
+		f.Add(key, value)
+		return true
+	}); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, key, value []byte) {
+		store := sound.Clone()
+		if err := store.Set(key, value); err != nil {
+			t.Fatal(err)
+		}
+		m, err := New(store, 1)
+		if err != nil {
+			if !base.IsCorrupt(err) {
+				t.Fatal(err)
+			}
+			return
+		}
+		m.Hash()
+		m.NextExpiry()
 	})
 }
 

@@ -39,7 +39,7 @@ type world struct {
 const self = 7
 
 // TestTranscripts replays what was observed of the established server: the files in testdata were recorded by sending the
-// same requests to it, but for testdata/copy. What is of the stream alone stands in its own package.
+// same requests to it, but for testdata/copy and testdata/entries. What is of the stream alone stands in its own package.
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		w := &world{t: t}
@@ -100,6 +100,11 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 		return w.streamCreate(d)
 	case "update":
 		return w.streamUpdate(d)
+	case "entry":
+		return w.entry(d)
+	case "empty":
+		w.reset("")
+		return ""
 	case "consumer":
 		return w.consumerCreate(d)
 	case "info":

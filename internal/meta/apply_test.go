@@ -31,8 +31,13 @@ type runner struct {
 }
 
 func (r *runner) run(t *testing.T, d *datadriven.TestData) string {
-	if d.Cmd == "show" {
+	switch d.Cmd {
+	case "show":
 		return r.show()
+	case "entry":
+		return r.entry(d)
+	case "image":
+		return r.restore(d)
 	}
 	body, err := r.parse(d)
 	if err != nil {

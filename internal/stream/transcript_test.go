@@ -180,7 +180,7 @@ func (st *stage) update(d *datadriven.TestData) string {
 	return storetest.Fields(st.s.Config())
 }
 
-// publish stores a message, or n of them, or one with a body or a header block of a size.
+// publish stores a message, or n of them, or one with a body or a header block of a size; quiet: prints only what came of the last.
 func (st *stage) publish(d *datadriven.TestData) string {
 	header, body := storetest.ParseMessage(d.Input)
 	n, size := 1, 0
@@ -196,6 +196,9 @@ func (st *stage) publish(d *datadriven.TestData) string {
 	for range n {
 		p, err := st.s.Publish(st.now, &Pub{Subject: d.CmdArgs[0].Key, Header: header, Data: body}, &stored)
 		st.check(err)
+		if d.HasArg("quiet") {
+			b.Reset()
+		}
 		if p.Err != nil {
 			b.WriteString(storetest.ErrorText(p.Err))
 			continue
@@ -270,7 +273,17 @@ func (st *stage) load(d *datadriven.TestData) string {
 	return st.store.Summary()
 }
 
-func (st *stage) purge(d *datadriven.TestData) string {
+// purge removes messages; n asks for that so many times and prints what came of the last.
+func (st *stage) purge(d *datadriven.TestData) (text string) {
+	n := 1
+	d.MaybeScanArgs(st.t, "n", &n)
+	for range n {
+		text = st.purgeOnce(d)
+	}
+	return text
+}
+
+func (st *stage) purgeOnce(d *datadriven.TestData) string {
 	r := decode[struct {
 		Filter    string
 		Seq, Keep uint64

@@ -16,7 +16,7 @@ import (
 func ParseMessage(text string) (header, body []byte) {
 	head, rest, _ := strings.Cut(text+"\n", "\n\n")
 	for line := range strings.Lines(head) {
-		if strings.Contains(line, ": ") || strings.HasSuffix(line, ":\n") {
+		if strings.Contains(line, ": ") || strings.HasSuffix(strings.TrimSpace(line), ":") {
 			header = append(header, strings.TrimSpace(line)+"\r\n"...)
 		}
 	}
