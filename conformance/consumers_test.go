@@ -67,7 +67,7 @@ func TestConsumersUnderFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	fs := startFollowers(ctx, t, c.URLs(), js)
+	fs := startFollowers(ctx, t, c.URLs(), js, trialConsumers)
 	p := startPacedPublishers(ctx, t, c.URLs())
 	p.progress(ctx, t, 10)
 
@@ -84,8 +84,8 @@ func TestConsumersUnderFaults(t *testing.T) {
 	checkFollowers(ctx, t, js, fs, acked)
 }
 
-// startFollowers creates the consumers and puts each to work.
-func startFollowers(ctx context.Context, t *testing.T, urls string, js jetstream.JetStream) []*follower {
+// startFollowers creates n consumers and puts each to work.
+func startFollowers(ctx context.Context, t *testing.T, urls string, js jetstream.JetStream, n int) []*follower {
 	t.Helper()
 	var fs []*follower
 	var conns []*nats.Conn
@@ -93,7 +93,7 @@ func startFollowers(ctx context.Context, t *testing.T, urls string, js jetstream
 		nc, _ := connectQuick(t, urls)
 		conns = append(conns, nc)
 	}
-	for i := range trialConsumers {
+	for i := range n {
 		f := newFollower(i, conns[i%len(conns)])
 		eventually(ctx, t, "consumer "+f.cfg.Durable+" is made", func(ctx context.Context) error {
 			_, err := js.CreateConsumer(ctx, f.stream, f.cfg)

@@ -34,6 +34,8 @@ type settings struct {
 
 	exports  []conf.Export
 	mappings []subjectMap
+	mapsAny  bool   // subject, by configuration
+	domain   string // which subjects begin with that the JetStream domain maps; empty: none
 	// configuredMappings are those of the other servers of the cluster, too.
 	configuredMappings []conf.Mapping
 	streams            []*StreamImport

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -26,8 +27,11 @@ type destination struct {
 // Mappings are the account's mappings as configured; read-only.
 func (a *Account) Mappings() []conf.Mapping { return a.settings.Load().configuredMappings }
 
-// Mapped tells whether the account maps any subject.
-func (a *Account) Mapped() bool { return len(a.settings.Load().mappings) > 0 }
+// Maps tells whether the account may map the subject, quickly: for most subjects of most accounts it does not.
+func (a *Account) Maps(subj []byte) bool {
+	s := a.settings.Load()
+	return s.mapsAny || s.domain != "" && bytes.HasPrefix(subj, []byte(s.domain))
+}
 
 // MapSubject is the subject that a message to a literal one goes to instead; that
 // itself if nothing maps it. Of several mappings the most specific one counts.
@@ -68,6 +72,26 @@ func (b *builder) mappings(a *Account, list []conf.Mapping, cluster string) erro
 		if len(m.dests) > 0 {
 			s.mappings = append(s.mappings, m)
 		}
+	}
+	slices.SortStableFunc(s.mappings, func(x, y subjectMap) int { return bySpecificity(x.source, y.source) })
+	return nil
+}
+
+// domain maps the values and objects that a client stores with JetStream's domain in front, as it does with all
+// that belongs to the API, to where they belong.
+func (b *builder) domain(a *Account, name string) error {
+	s := b.settings[a]
+	s.mapsAny = len(s.mappings) > 0
+	if name == "" || s.jetStream == nil {
+		return nil
+	}
+	s.domain = "$JS." + name + ".API.$"
+	for _, subj := range []string{"$KV.>", "$OBJ.>"} {
+		t, err := subject.NewTransform(s.domain+subj[1:], subj)
+		if err != nil {
+			return fmt.Errorf("domain of account %s: %w", a.name, err)
+		}
+		s.mappings = append(s.mappings, subjectMap{source: s.domain + subj[1:], dests: []destination{{100, t}}})
 	}
 	slices.SortStableFunc(s.mappings, func(x, y subjectMap) int { return bySpecificity(x.source, y.source) })
 	return nil

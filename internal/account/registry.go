@@ -146,6 +146,11 @@ func (b *builder) build(cfg *conf.Config) error {
 	if err := b.mappings(global, cfg.Mappings, cfg.Cluster.Name); err != nil {
 		return err
 	}
+	for _, a := range b.state.accounts {
+		if err := b.domain(a, cfg.JetStream.Domain); err != nil {
+			return err
+		}
+	}
 	b.single(global, auth)
 	return b.noAuthUser(cfg, global)
 }

@@ -102,7 +102,7 @@ func (c *client) Pub(m *wire.Msg) error {
 // mapAndPublish publishes a message, perhaps under the subject that the account maps
 // its own to.
 func (c *client) mapAndPublish(m *wire.Msg) error {
-	if !c.account.Mapped() {
+	if !c.account.Maps(m.Subject) {
 		return c.publish(m)
 	}
 	mapped := *m

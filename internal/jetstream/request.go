@@ -15,6 +15,7 @@ import (
 	"weir/internal/base"
 	"weir/internal/meta"
 	"weir/internal/router"
+	"weir/internal/subject"
 	"weir/internal/wire"
 )
 
@@ -105,27 +106,30 @@ func (n *Node) SetRequestHandler(h func(*Request)) { n.requests = h }
 
 // Intercept takes the JetStream requests of the account's clients on this node.
 func (n *Node) Intercept(acc *account.Account) error {
-	for _, prefix := range n.intercepts() {
-		if _, err := n.cfg.Router.Subscribe(acc, prefix+">", "", n.intercepted, router.SubOptions{Local: true}); err != nil {
+	for _, subj := range n.intercepts() {
+		if _, err := n.cfg.Router.Subscribe(acc, subj, "", n.intercepted, router.SubOptions{Local: true}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// intercepts are the prefixes of the subjects that Intercept takes.
+// intercepts are the subjects that Intercept takes. Of those that name the domain, it leaves what is not of the API to
+// whoever wants it.
 func (n *Node) intercepts() []string {
-	prefixes := []string{"$JS.API.", "$JS.ACK.", "$JS.FC."}
+	subjects := []string{"$JS.API.>", "$JS.ACK.>", "$JS.FC.>"}
 	if n.cfg.Domain != "" {
-		prefixes = append(prefixes, n.domainPrefix())
+		for _, rest := range [...]string{"INFO", "STREAM.>", "CONSUMER.>", "DIRECT.>", "META.>", "SERVER.>", "ACCOUNT.>"} {
+			subjects = append(subjects, n.domainPrefix()+rest)
+		}
 	}
-	return prefixes
+	return subjects
 }
 
 // HasInterest tells whether a client would get what a consumer delivers to the subject; with a queue, one of
 // that group. JetStream's own requests are no place to deliver to.
 func (n *Node) HasInterest(acc *account.Account, subj, queue string) bool {
-	if strings.HasPrefix(subj, "$JS.") && slices.ContainsFunc(n.intercepts(), func(prefix string) bool { return strings.HasPrefix(subj, prefix) }) {
+	if strings.HasPrefix(subj, "$JS.") && slices.ContainsFunc(n.intercepts(), func(own string) bool { return subject.Match(subj, own) }) {
 		return false
 	}
 	if queue != "" {

@@ -153,7 +153,7 @@ func mapped(mapping *subject.Mapping, m *Msg) (Msg, bool) {
 // Map puts m under the subject that the account maps its own to. False: it is to
 // be dropped.
 func Map(acc *account.Account, m *Msg) bool {
-	if !acc.Mapped() {
+	if !acc.Maps(m.Route()) {
 		return true
 	}
 	to, ok := acc.MapSubject(string(m.Route()))
