@@ -130,9 +130,18 @@ func (n *Node) localUsage(account string) (u Usage) {
 			u.Storage += bytes
 		}
 		u.Streams++
-		s.View(func(m *machine.Machine) { u.Consumers += m.NumConsumers() })
+		s.View(func(m *machine.Machine) { u.Consumers += n.counted(m) })
 	}
 	return u
+}
+
+// counted is how many of a stream's consumers an account has. As with the established server, a cluster
+// leaves out those that mirrors and sources made.
+func (n *Node) counted(m *machine.Machine) int {
+	if n.cfg.Cluster == "" {
+		return m.NumConsumers()
+	}
+	return m.NumListed()
 }
 
 func (n *Node) handleUsage(_ context.Context, _ base.NodeID, body []byte) ([]byte, error) {

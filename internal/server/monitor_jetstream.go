@@ -123,11 +123,15 @@ func (s *source) jetStream(monitor.JszOptions) *monitor.Jsz {
 	for _, st := range streams {
 		state := st.Store().Reader().State()
 		z.Messages, z.Bytes = z.Messages+state.Msgs, z.Bytes+state.Bytes
+		consumers, led := consumersOf(st)
+		z.Consumers += consumers
+		if s.mesh == nil {
+			continue // a server alone leads nothing
+		}
+		z.ConsumersLeader += led
 		if st.Leads() {
 			z.StreamsLeader++
 		}
-		consumers, led := consumersOf(st)
-		z.Consumers, z.ConsumersLeader = z.Consumers+consumers, z.ConsumersLeader+led
 	}
 	return z
 }
@@ -194,12 +198,15 @@ func (s *source) jetStreamAccount(name string, opts monitor.JszOptions) *monitor
 func (s *source) streamDetail(st *jetstream.Stream, opts monitor.JszOptions) *monitor.StreamDetail {
 	info := st.Info()
 	s.completeCluster(info.Cluster)
+	if info.Cluster == nil { // nats server stream-check looks at it
+		info.Cluster = &api.ClusterInfo{Leader: s.name}
+	}
 	d := &monitor.StreamDetail{Name: st.Name(), Created: info.Created, Cluster: info.Cluster, State: info.State}
 	if opts.Config {
 		d.Config = &info.Config
 	}
-	if opts.RaftGroups && info.Cluster != nil {
-		d.RaftGroup = info.Cluster.RaftGroup
+	if opts.RaftGroups && s.mesh != nil { // of one replica, too: it tells streams apart
+		d.RaftGroup = st.Assignment().RaftName
 	}
 	if opts.StateHash {
 		if applied, hash, err := st.StateHash(); err == nil {

@@ -123,6 +123,27 @@ func (r *rows) listedWhere(stream, consumer, group string, servers int) {
 	}
 }
 
+// TestStreamsAreToldApart: the group that monitoring shows of a stream is its own, also of one replica, as nats server
+// stream-check goes by it.
+func TestStreamsAreToldApart(t *testing.T) {
+	r := sharedRows(t)
+	r.stream("APART1", 1)
+	r.stream("APART2", 1)
+	groups := map[string]string{}
+	for _, s := range r.servers {
+		d := (&source{Server: s}).jetStreamAccount("APP", monitor.JszOptions{Streams: true, RaftGroups: true})
+		for _, st := range d.Streams {
+			if other := groups[st.RaftGroup]; st.RaftGroup == "" || other != "" && other != st.Name {
+				r.t.Errorf("%s has the group %q of %q", st.Name, st.RaftGroup, other)
+			}
+			groups[st.RaftGroup] = st.Name
+		}
+	}
+	if len(groups) < 2 {
+		r.t.Errorf("groups %v", groups)
+	}
+}
+
 func TestRow05_DeletesUnderLoad(t *testing.T) {
 	r := sharedRows(t)
 	r.stream("R5", 3)

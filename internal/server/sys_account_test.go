@@ -158,6 +158,8 @@ func TestSystemRequests(t *testing.T) {
 		{sys, "$SYS.REQ.SERVER.ID.ACCOUNTZ", "", "data accounts", "[$G $SYS APP OFF]"},
 		{sys, "$SYS.REQ.SERVER.ID.JSZ", `{"consumer":true}`, "data account_details stream_detail consumer_detail name", "C"},
 		{sys, "$SYS.REQ.SERVER.ID.JSZ", `{"streams":true}`, "data account_details stream_detail state messages", "1"},
+		{sys, "$SYS.REQ.SERVER.ID.JSZ", `{"streams":true}`, "data account_details stream_detail cluster", "map[leader:m1]"},
+		{sys, "$SYS.REQ.SERVER.ID.JSZ", "", "data streams_leader", "<nil>"},
 		{sys, "$SYS.REQ.SERVER.ID.HEALTHZ", "", "data status_code", "200"},
 		{sys, "$SYS.REQ.SERVER.ID.HEALTHZ", `{"account":"OFF"}`, "data error", `JetStream account "OFF" not found`},
 		{sys, "$SYS.REQ.SERVER.ID.HEALTHZ", `{"account":"APP","stream":"S","consumer":"X"}`, "data error",
