@@ -13,11 +13,8 @@ import (
 	"weir/internal/wire"
 )
 
-// apiLevel is the JetStream API level that this version answers to (ADR-44).
-const apiLevel = 5
-
 // APILevel is the JetStream API level of this version (ADR-44).
-const APILevel = apiLevel
+const APILevel = 5
 
 func isOverloaded(err error) bool { return errors.Is(err, rafthost.ErrOverloaded) }
 

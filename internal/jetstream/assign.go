@@ -75,7 +75,7 @@ func (n *Node) assign() {
 	for _, a := range wanted {
 		r, _, _ := a.ReplicaOn(n.cfg.Identity.Node)
 		switch {
-		case a.Unsupported(apiLevel) != "":
+		case a.Unsupported(APILevel) != "":
 			n.shelveStream(a.Group)
 		case n.isLost(a, r):
 			lost = append(lost, meta.LostReplica{Group: a.Group, Replica: r.ID})

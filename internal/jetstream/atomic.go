@@ -109,7 +109,7 @@ func asksTooMuch(header []byte) bool {
 	}
 	value, ok := wire.GetHeader(header, headerAPILevel)
 	level, err := strconv.Atoi(string(value))
-	return ok && (err != nil || level > apiLevel)
+	return ok && (err != nil || level > APILevel)
 }
 
 // staging is what became of a message of a batch.

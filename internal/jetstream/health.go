@@ -146,7 +146,7 @@ func (n *Node) ailments(account, stream string) func(yield func(*Ailment) bool) 
 		})
 		for _, a := range wanted {
 			r, isWanted, ok := a.ReplicaOn(n.cfg.Identity.Node)
-			if !ok || !isWanted || a.Unsupported(apiLevel) != "" {
+			if !ok || !isWanted || a.Unsupported(APILevel) != "" {
 				continue
 			}
 			if err := n.replicaHealth(a, r); err != nil && !yield(&Ailment{Account: a.Account, Stream: a.Name, Err: err}) {

@@ -137,7 +137,7 @@ func withVersion(from map[string]string) map[string]string {
 		m = make(map[string]string, 2)
 	}
 	m["_nats.level"] = strconv.Itoa(jetstream.APILevel)
-	m["_nats.ver"] = serverVersion
+	m["_nats.ver"] = wire.ServerVersion
 	return m
 }
 

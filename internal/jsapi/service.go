@@ -18,10 +18,6 @@ import (
 	"weir/internal/router"
 )
 
-// serverVersion is the wire compatibility level that configurations are marked
-// with in answers.
-const serverVersion = "2.15.2"
-
 // Config is what the API needs of the server. All fields but Cluster and Domain
 // are required.
 type Config struct {

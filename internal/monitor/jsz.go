@@ -99,7 +99,7 @@ func (m *Monitor) serveJsz(values url.Values) (*reply, error) {
 	return ok(doc), nil
 }
 
-// ErrNotLeader: a leader-only request is not for this server. Nothing answers it
+// ErrNotLeader refuses a leader-only request on another server. Nothing answers it
 // on the system account.
 var ErrNotLeader = errors.New("filtered response: not leader")
 

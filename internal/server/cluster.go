@@ -10,6 +10,7 @@ import (
 	"weir/internal/base"
 	"weir/internal/cluster"
 	"weir/internal/jetstream"
+	"weir/internal/wire"
 )
 
 func (s *Server) clusterName() string {
@@ -26,7 +27,7 @@ func (s *Server) buildCluster(node base.NodeID) error {
 		return nil
 	}
 	cfg := cluster.Config{
-		Node: node, ID: s.id, Name: s.name, Cluster: c.Name, Version: ProtocolVersion,
+		Node: node, ID: s.id, Name: s.name, Cluster: c.Name, Version: wire.ServerVersion,
 		Host: c.Host, Port: max(c.Port, 0), Advertise: c.Advertise, Routes: c.Routes,
 		User: c.Authorization.Username, Password: c.Authorization.Password,
 		ClientURLs: s.clientURLs, JetStream: s.cfg.JetStream.Enabled, Domain: s.cfg.JetStream.Domain, Tags: s.cfg.Tags,

@@ -15,13 +15,14 @@ import (
 
 	"weir/internal/cluster"
 	"weir/internal/monitor"
+	"weir/internal/wire"
 )
 
 // varz describes the server.
 func (s *source) varz() *monitor.Varz {
 	cfg := s.cfg
 	v := &monitor.Varz{
-		ServerID: s.id, ServerName: s.name, Version: ProtocolVersion, Proto: 1, GoVersion: runtime.Version(),
+		ServerID: s.id, ServerName: s.name, Version: wire.ServerVersion, Proto: 1, GoVersion: runtime.Version(),
 		Host: cfg.Host, Port: portOf(s.clients.Addr(), cfg.Port),
 		AuthRequired: s.accounts.Required() || s.cfg.NoAuthUser != "", ClientConnectURLs: s.connectURLs(),
 		MaxConn: cfg.Limits.MaxConnections, MaxSubs: cfg.Limits.MaxSubscriptions,

@@ -12,6 +12,7 @@ import (
 
 	"weir/internal/monitor"
 	"weir/internal/subject"
+	"weir/internal/wire"
 )
 
 // monitoring is the HTTP monitoring listener. Its documents come from a
@@ -107,7 +108,7 @@ type source struct {
 // functions are what monitoring can see.
 func (s *source) functions() monitor.Source {
 	return monitor.Source{
-		ServerID: s.id, ServerName: s.name, Version: ProtocolVersion,
+		ServerID: s.id, ServerName: s.name, Version: wire.ServerVersion,
 		Server: s.varz, Connections: s.connections, Routes: s.routes,
 		SubscriptionStats: s.subscriptionStats, Subscriptions: s.subscriptions, Match: subject.Match,
 		JetStream: s.jetStream, JetStreamAccounts: s.jetStreamAccounts, JetStreamAccount: s.jetStreamAccount,

@@ -25,11 +25,8 @@ import (
 	"weir/internal/jetstream"
 	"weir/internal/jsapi"
 	"weir/internal/router"
+	"weir/internal/wire"
 )
-
-// ProtocolVersion is the version of the established server whose protocol and
-// features clients may rely on; it is what INFO and monitoring report.
-const ProtocolVersion = "2.15.2"
 
 // Server is one Weir server.
 type Server struct {
@@ -119,7 +116,7 @@ func randomSeed() uint64 {
 func (s *Server) clientConfig() conn.Config {
 	return conn.Config{
 		Host: s.cfg.Host, Port: max(s.cfg.Port, 0), Advertise: s.cfg.ClientAdvertise,
-		ServerID: s.id, ServerName: s.name, Version: ProtocolVersion, Go: runtime.Version(),
+		ServerID: s.id, ServerName: s.name, Version: wire.ServerVersion, Go: runtime.Version(),
 		Cluster: s.cfg.Cluster.Name, Domain: s.cfg.JetStream.Domain,
 		JetStream: s.cfg.JetStream.Enabled, APILevel: jetstream.APILevel,
 		Trace:        s.cfg.Log.Trace || s.cfg.Log.TraceVerbose,

@@ -10,14 +10,15 @@ import (
 	"weir/internal/base"
 	"weir/internal/monitor"
 	"weir/internal/router"
+	"weir/internal/wire"
 )
 
 // system is the server's part of the system account: it answers requests on
 // $SYS.REQ, publishes statistics, and tells of clients that come and go.
 //
 // Requests arrive on the goroutines of clients and links, which must not wait, so
-// they are queued for one worker, and profiles for another one. When the queue is full, a request is dropped;
-// whoever asked times out.
+// they are queued for one worker, and profiles for another one. When the queue is
+// full, a request is dropped; whoever asked times out.
 type system struct {
 	server *Server
 	doc    *monitor.Monitor
@@ -164,7 +165,7 @@ func (y *system) identity() *serverIdentity {
 	s := y.server
 	id := &serverIdentity{
 		Name: s.name, Host: s.cfg.Host, ID: s.id, Cluster: s.clusterName(), Domain: s.cfg.JetStream.Domain,
-		Version: ProtocolVersion, Tags: s.cfg.Tags, Metadata: s.cfg.Metadata, JetStream: s.node != nil,
+		Version: wire.ServerVersion, Tags: s.cfg.Tags, Metadata: s.cfg.Metadata, JetStream: s.node != nil,
 		Sequence: y.sequence.Add(1), Time: s.clock.Now().UTC(),
 	}
 	if id.JetStream {

@@ -5,6 +5,10 @@ import (
 	"fmt"
 )
 
+// ServerVersion is the version of the established server whose protocol and features
+// clients may rely on: INFO, monitoring and the metadata of configurations report it.
+const ServerVersion = "2.15.2"
+
 // Info is the document of INFO, which a server sends first and again whenever
 // something in it changed.
 type Info struct {
