@@ -82,6 +82,8 @@ func normal(doc any) any {
 				out[k] = []any(nil)
 			case k == "reserved_storage" || k == "reserved_memory": // a cluster may leave out replicas
 			case k == "did_create": // also set by a server without a cluster when there was such a stream
+			case k == "cluster" && isMap(v):
+				out[k] = cluster(v.(map[string]any))
 			case k == "state" && isMap(v):
 				out[k] = state(v.(map[string]any))
 			case k == "error" && doc["lag"] != nil: // Weir says what is wrong with an origin at once
@@ -139,6 +141,23 @@ func presence(v any) string {
 		return "(zero)"
 	}
 	return "(some)"
+}
+
+// cluster is where a stream or consumer runs: not who leads and since when, nor how far each replica is.
+func cluster(doc map[string]any) any {
+	out := map[string]any{}
+	for k, v := range doc {
+		switch list, isList := v.([]any); {
+		case k == "leader" || k == "leader_since": // there may be none at the moment
+		case k == "replicas" && isList:
+			out[k] = len(list)
+		case k == "raft_group":
+			out[k] = presence(v)
+		default:
+			out[k] = v
+		}
+	}
+	return out
 }
 
 // state is a stream's; one that was never written to has no message 0 that is
