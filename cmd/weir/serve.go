@@ -76,6 +76,9 @@ func (env *environment) runServer(cfg *conf.Config, log *logging.Logger) error {
 	if cfg.File != "" {
 		log.Noticef("Using configuration file: %s (%s)", cfg.File, cfg.Digest)
 	}
+	if flags := cfg.DescribeFlags(); flags != "" {
+		log.Noticef("Feature flags: %s", flags)
+	}
 	for _, w := range cfg.Warnings {
 		log.Warnf("%s", w)
 	}

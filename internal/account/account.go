@@ -23,6 +23,7 @@ const (
 // A reload that keeps an account keeps its pointer and changes its settings.
 type Account struct {
 	name     string
+	hash     string
 	settings atomic.Pointer[settings]
 	dice     base.Random // of mappings
 }
@@ -46,13 +47,16 @@ var unlimited = conf.AccountLimits{MaxConnections: -1, MaxSubscriptions: -1, Max
 
 // New returns an account without limits that belongs to no registry.
 func New(name string) *Account {
-	a := &Account{name: name}
+	a := &Account{name: name, hash: base.ShortName(name)}
 	a.settings.Store(&settings{limits: unlimited})
 	return a
 }
 
 // Name is the account's configured name.
 func (a *Account) Name() string { return a.name }
+
+// Hash stands for the name in the subjects of acks and flow control (ADR-15).
+func (a *Account) Hash() string { return a.hash }
 
 func (a *Account) String() string { return a.name }
 

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"maps"
 	"net/url"
 	"time"
 )
@@ -57,6 +58,10 @@ type Config struct {
 
 	Cluster   Cluster
 	JetStream JetStream
+
+	// FeatureFlags has every known flag.
+	FeatureFlags    map[string]bool
+	configuredFlags []string
 
 	// keyPos maps "block key" to where the key stands, for Validate.
 	keyPos map[string]Pos
@@ -288,5 +293,6 @@ func Default() *Config {
 		SystemAccount: DefaultSystemAccount,
 		Cluster:       Cluster{Host: "0.0.0.0", Authorization: Authorization{Timeout: 2 * time.Second}},
 		JetStream:     JetStream{MaxMemory: -1, MaxStore: -1, Strict: true},
+		FeatureFlags:  maps.Clone(flagDefaults),
 	}
 }

@@ -39,6 +39,7 @@ func topSchema() schema[Config] {
 		"cluster":           sub(clusterSchema, func(c *Config) *Cluster { return &c.Cluster }),
 		"jetstream":         decodeJetStream,
 		"store_dir":         put(readString, func(c *Config) *string { return &c.JetStream.StoreDir }),
+		"feature_flags":     decodeFeatureFlags,
 	})}
 }
 

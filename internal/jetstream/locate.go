@@ -7,6 +7,7 @@ import (
 	"weir/internal/base"
 	"weir/internal/machine"
 	"weir/internal/meta"
+	"weir/internal/runner"
 )
 
 // Place says where a request is to be answered.
@@ -119,17 +120,11 @@ func (n *Node) ConsumerRunner(account, stream, consumer string) Place {
 // ConsumerOf reads the stream and consumer that an ack, pull or flow control
 // subject names; ok is false for other subjects.
 func ConsumerOf(subj string) (stream, consumer string, ok bool) {
-	for _, prefix := range [...]string{"$JS.ACK.", "$JS.FC.", "$JS.API.CONSUMER.MSG.NEXT."} {
-		rest, found := strings.CutPrefix(subj, prefix)
-		if !found {
-			continue
-		}
-		stream, rest, ok = strings.Cut(rest, ".")
-		if !ok {
-			return "", "", false
-		}
+	if rest, pull := strings.CutPrefix(subj, nextPrefix); pull {
+		stream, rest, _ = strings.Cut(rest, ".")
 		consumer, _, _ = strings.Cut(rest, ".")
 		return stream, consumer, consumer != ""
 	}
-	return "", "", false
+	s, _ := runner.ReadSubject(subj)
+	return s.Stream, s.Consumer, s.Consumer != ""
 }

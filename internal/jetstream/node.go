@@ -31,7 +31,10 @@ type Config struct {
 	Name     string // of the server
 	Cluster  string // empty: not clustered
 	Domain   string // may be empty
-	Tags     []string
+	// AckV2: consumers that run here name the domain and the account in their subjects
+	// for acks and flow control. Both forms are always understood.
+	AckV2 bool
+	Tags  []string
 
 	FS  vfs.FS
 	Dir string // of the store

@@ -15,6 +15,7 @@ import (
 	"weir/internal/base"
 	"weir/internal/meta"
 	"weir/internal/router"
+	"weir/internal/runner"
 	"weir/internal/subject"
 	"weir/internal/wire"
 )
@@ -169,14 +170,17 @@ func (n *Node) intercepted(sub *router.Sub, from router.Source, m *router.Msg) {
 // concerned tells whether a request that an import takes into another account, or
 // has taken out of one, is for this account. Of the API it is where the import
 // leads to. Acks and flow control replies may be imported by an account that has
-// consumers of its own: they are for whichever has the stream.
+// consumers of its own: they are for whom they name, or else for whichever has the stream.
 func (n *Node) concerned(acc *account.Account, subj string, imported bool) bool {
-	stream, _, ok := ConsumerOf(subj)
-	if !ok || strings.HasPrefix(subj, "$JS.API.") {
+	s, ok := runner.ReadSubject(subj)
+	switch {
+	case !ok || s.Consumer == "":
 		return !imported
+	case s.Scope != "":
+		return s.Scope == runner.Scope(n.cfg.Domain, acc.Hash())
 	}
 	has := false
-	n.View(func(st *meta.State) { has = st.Stream(acc.Name(), stream) != nil })
+	n.View(func(st *meta.State) { has = st.Stream(acc.Name(), s.Stream) != nil })
 	return has
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/nats-io/nuid"
 
+	"weir/internal/account"
 	"weir/internal/consumer"
 	"weir/internal/machine"
 	"weir/internal/router"
@@ -102,7 +103,7 @@ func (s *Stream) syncRunner(change consumerChange) {
 	case old != nil:
 		s.outbox.lapse(c.ID)
 	}
-	id := runner.Identity{Stream: s.name, Consumer: c.Name, ID: c.ID, Epoch: c.Epoch}
+	id := runner.Identity{Stream: s.name, Consumer: c.Name, ID: c.ID, Epoch: c.Epoch, Scope: s.node.scope(s.acc)}
 	st := runnerState(c)
 	if change.Change == machine.RunnerChanged {
 		st.Inherits = s.store.Reader().State().LastSeq
@@ -113,6 +114,15 @@ func (s *Stream) syncRunner(change consumerChange) {
 		old.HandOver(r)
 	}
 	r.Wake()
+}
+
+// scope is what the consumers of an account name in their subjects for acks and flow
+// control; empty for those of version 1.
+func (n *Node) scope(acc *account.Account) string {
+	if !n.cfg.AckV2 {
+		return ""
+	}
+	return runner.Scope(n.cfg.Domain, acc.Hash())
 }
 
 // runnerState is the part of a consumer's state that a runner starts from.

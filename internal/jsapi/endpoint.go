@@ -51,8 +51,6 @@ type endpoint struct {
 const (
 	apiPrefix  = "$JS.API."
 	nextPrefix = "$JS.API.CONSUMER.MSG.NEXT."
-	ackPrefix  = "$JS.ACK."
-	flowPrefix = "$JS.FC."
 )
 
 // endpoints has the subjects by their literal part.

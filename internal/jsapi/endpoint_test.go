@@ -71,13 +71,13 @@ func TestParseHot(t *testing.T) {
 		subject string
 		want    hotRequest
 	}{
-		{"$JS.ACK.S.C.1.2.3.4.5", hotRequest{ack, "S", "C", "1.2.3.4.5"}},
-		{"$JS.ACK._.hash.S.C.1.2.3.4.5", hotRequest{ack, "S", "C", "1.2.3.4.5"}},
-		{"$JS.ACK.hub.hash.S.C.1.2.3.4.5.rnd", hotRequest{ack, "S", "C", "1.2.3.4.5.rnd"}},
-		{"$JS.ACK.S", hotRequest{ack, "S", "", ""}},
-		{"$JS.FC.S.C.id", hotRequest{flowReply, "S", "C", "id"}},
-		{"$JS.FC._.hash.S.C.id", hotRequest{flowReply, "S", "C", "id"}},
-		{"$JS.API.CONSUMER.MSG.NEXT.S.C", hotRequest{pull, "S", "C", ""}},
+		{"$JS.ACK.S.C.1.2.3.4.5", hotRequest{ack, "", "S", "C", "1.2.3.4.5"}},
+		{"$JS.ACK._.hash.S.C.1.2.3.4.5", hotRequest{ack, "_.hash.", "S", "C", "1.2.3.4.5"}},
+		{"$JS.ACK.hub.hash.S.C.1.2.3.4.5.rnd", hotRequest{ack, "hub.hash.", "S", "C", "1.2.3.4.5.rnd"}},
+		{"$JS.ACK.S", hotRequest{ack, "", "S", "", ""}},
+		{"$JS.FC.S.C.id", hotRequest{flowReply, "", "S", "C", "id"}},
+		{"$JS.FC._.hash.S.C.id", hotRequest{flowReply, "_.hash.", "S", "C", "id"}},
+		{"$JS.API.CONSUMER.MSG.NEXT.S.C", hotRequest{pull, "", "S", "C", ""}},
 		{"$JS.API.CONSUMER.INFO.S.C", hotRequest{}},
 	} {
 		got, ok := parseHot(c.subject)

@@ -21,48 +21,31 @@ const (
 	flowReply
 )
 
-// hotRequest is what the subject of a pull, ack or flow control reply says. Acks
-// and flow control replies come in two versions:
-//
-//	$JS.ACK.<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<ts>.<pending>
-//	$JS.ACK.<domain or _>.<account hash>.<stream>.<consumer>.…[.<random>]
-//	$JS.FC.<stream>.<consumer>.<id>
-//	$JS.FC.<domain or _>.<account hash>.<stream>.<consumer>.<id>
+// hotRequest is what the subject of a pull, ack or flow control reply says.
 type hotRequest struct {
 	kind             hotKind
+	scope            string // of acks and flow control replies in their second version
 	stream, consumer string
 	numbers          string // of an ack, behind the consumer
 }
 
 // parseHot reads the subject of a request; false for those of the API proper.
 func parseHot(subj string) (h hotRequest, ok bool) {
-	var rest string
-	if rest, ok = strings.CutPrefix(subj, ackPrefix); ok {
-		h.kind = ack
-		if dots := strings.Count(rest, "."); dots >= 8 {
-			rest = afterDots(rest, 2)
-		}
-	} else if rest, ok = strings.CutPrefix(subj, nextPrefix); ok {
+	if rest, ok := strings.CutPrefix(subj, nextPrefix); ok {
 		h.kind = pull
-	} else if rest, ok = strings.CutPrefix(subj, flowPrefix); ok {
-		h.kind = flowReply
-		if dots := strings.Count(rest, "."); dots >= 4 {
-			rest = afterDots(rest, 2)
-		}
-	} else {
+		h.stream, rest, _ = strings.Cut(rest, ".")
+		h.consumer, h.numbers, _ = strings.Cut(rest, ".")
+		return h, true
+	}
+	s, ok := runner.ReadSubject(subj)
+	if !ok {
 		return h, false
 	}
-	h.stream, rest, _ = strings.Cut(rest, ".")
-	h.consumer, h.numbers, _ = strings.Cut(rest, ".")
-	return h, true
-}
-
-// afterDots is what follows the n-th dot.
-func afterDots(s string, n int) string {
-	for range n {
-		_, s, _ = strings.Cut(s, ".")
+	h = hotRequest{kind: ack, scope: s.Scope, stream: s.Stream, consumer: s.Consumer, numbers: s.Rest}
+	if s.Flow {
+		h.kind = flowReply
 	}
-	return s
+	return h, true
 }
 
 // hot hands a pull, ack or flow control reply to the consumer's runner, here or
@@ -70,6 +53,8 @@ func afterDots(s string, n int) string {
 func (s *Service) hot(r *jetstream.Request, h hotRequest, waited bool) {
 	switch {
 	case h.consumer == "":
+	case !s.mine(r, h):
+		s.noResponders(r)
 	case !h.pulls(r):
 		if !s.tryHot(r, h, waited) {
 			s.held.add(r)
@@ -80,6 +65,16 @@ func (s *Service) hot(r *jetstream.Request, h hotRequest, waited bool) {
 	case s.lines.begin(r, h) && !s.held.add(r):
 		s.behind(r, h)
 	}
+}
+
+// mine tells whether a subject of the second version names this domain and the
+// account of the request. Those of other nodes' clients were looked at there.
+func (s *Service) mine(r *jetstream.Request, h hotRequest) bool {
+	if h.scope == "" || r.Hops > 0 {
+		return true
+	}
+	acc := s.cfg.Accounts.Account(r.Account)
+	return acc != nil && h.scope == runner.Scope(s.cfg.Domain, acc.Hash())
 }
 
 // pulls tells whether a request is for messages, so that its place among others

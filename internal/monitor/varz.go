@@ -74,6 +74,7 @@ type Varz struct {
 	ConfigDigest          string            `json:"config_digest"`
 	Tags                  []string          `json:"tags,omitempty"`
 	Metadata              map[string]string `json:"metadata,omitempty"`
+	FeatureFlags          map[string]bool   `json:"feature_flags,omitempty"`
 	SystemAccount         string            `json:"system_account,omitempty"`
 	SlowConsumersStats    KindCounts        `json:"slow_consumer_stats"`
 	StaleConnectionsStats KindCounts        `json:"stale_connection_stats"`

@@ -12,8 +12,8 @@ import (
 	"weir/internal/consumer"
 )
 
-// Ack is a client's word on a delivered message, as it came in on
-// $JS.ACK.<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<ts>.<pending>.
+// Ack is a client's word on a delivered message, as it came in on a subject that
+// ReadSubject reads.
 type Ack struct {
 	Stream, Consumer uint64 // sequences
 	Deliveries       uint64

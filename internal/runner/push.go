@@ -88,7 +88,7 @@ func (r *Runner) flowAcks() bool { return r.cfg.AckPolicy == api.AckFlowControl 
 func (r *Runner) askFlow() {
 	s := r.pushing
 	s.nextFlow++
-	s.asked = "$JS.FC." + r.id.Stream + "." + r.id.Consumer + "." + strconv.FormatUint(r.id.Epoch, 36) + "-" + strconv.FormatUint(s.nextFlow, 36)
+	s.asked = flowPrefix + r.id.Scope + r.id.Stream + "." + r.id.Consumer + "." + strconv.FormatUint(r.id.Epoch, 36) + "-" + strconv.FormatUint(s.nextFlow, 36)
 	s.askedAt = s.unacked
 	hdr, to, asked := wire.StatusBlock(100, "FlowControl Request"), r.cfg.DeliverSubject, s.asked
 	if r.held == 0 {

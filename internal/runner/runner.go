@@ -66,7 +66,9 @@ type Identity struct {
 	Stream, Consumer string
 	ID               uint64 // the consumer's, within its stream
 	Epoch            uint64
-	Domain           string
+	// Scope is what its subjects for acks and flow control name before the stream, as
+	// Scope makes it; empty: they are of version 1.
+	Scope string
 }
 
 // State is the part of a consumer's replicated state that a runner starts from.
@@ -111,7 +113,7 @@ type Runner struct {
 	env   *Env
 	sched *Scheduler
 	id    Identity
-	// ackPrefix is "$JS.ACK.<stream>.<consumer>."
+	// ackPrefix is "$JS.ACK.[<scope>]<stream>.<consumer>."
 	ackPrefix string
 
 	mu     sync.Mutex
@@ -178,7 +180,7 @@ type Status struct {
 func New(env *Env, sched *Scheduler, id Identity, cfg *api.ConsumerConfig, st State) *Runner {
 	r := &Runner{
 		env: env, sched: sched, id: id,
-		ackPrefix:  "$JS.ACK." + id.Stream + "." + id.Consumer + ".",
+		ackPrefix:  ackPrefix + id.Scope + id.Stream + "." + id.Consumer + ".",
 		sentTicket: st.Ticket, committed: st.Ticket,
 		next: st.Delivered.Stream + 1,
 		now:  env.Clock.Now(),

@@ -24,7 +24,8 @@ func (s *Server) buildJetStream(identity jetstream.Identity) error {
 	js := &s.cfg.JetStream
 	node, err := jetstream.New(jetstream.Config{
 		Identity: identity, Name: s.name, Cluster: s.clusterName(), Domain: js.Domain, Tags: s.cfg.Tags,
-		FS: s.store.fs, Dir: s.store.dir,
+		AckV2: s.cfg.FeatureFlags[conf.FlagAckV2],
+		FS:    s.store.fs, Dir: s.store.dir,
 		MaxMemory: orDefault(js.MaxMemory, defaultMaxMemory), MaxStore: orDefault(js.MaxStore, defaultMaxStore),
 		UniqueTag: js.UniqueTag, MaxHAAssets: js.Limits.MaxHAAssets, Batches: batchLimits(&js.Limits.Batch),
 		Backlog:  jetstream.BacklogLimits{Messages: js.MaxBufferedMsgs, Bytes: js.MaxBufferedSize},

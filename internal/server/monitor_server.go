@@ -32,6 +32,7 @@ func (s *source) varz() *monitor.Varz {
 		MaxPayload: cfg.Limits.MaxPayload, MaxPending: cfg.Limits.MaxPending, WriteDeadline: cfg.Limits.WriteDeadline,
 		Start: s.start.UTC(), Cores: runtime.NumCPU(), MaxProcs: runtime.GOMAXPROCS(0),
 		ConfigLoadTime: s.start.UTC(), ConfigDigest: cfg.Digest, Tags: cfg.Tags, Metadata: cfg.Metadata,
+		FeatureFlags:  cfg.FeatureFlags,
 		SystemAccount: s.accounts.System().Name(), Subscriptions: uint32(s.router.NumSubscriptions()),
 	}
 	usage := s.usage.read(s.clock.Now())

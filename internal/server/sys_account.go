@@ -155,6 +155,7 @@ type serverIdentity struct {
 	Version   string            `json:"ver"`
 	Tags      []string          `json:"tags,omitempty"`
 	Metadata  map[string]string `json:"metadata,omitempty"`
+	Features  map[string]bool   `json:"feature_flags,omitempty"`
 	JetStream bool              `json:"jetstream"`
 	Flags     uint64            `json:"flags"`
 	Sequence  uint64            `json:"seq"`
@@ -165,7 +166,7 @@ func (y *system) identity() *serverIdentity {
 	s := y.server
 	id := &serverIdentity{
 		Name: s.name, Host: s.cfg.Host, ID: s.id, Cluster: s.clusterName(), Domain: s.cfg.JetStream.Domain,
-		Version: wire.ServerVersion, Tags: s.cfg.Tags, Metadata: s.cfg.Metadata, JetStream: s.node != nil,
+		Version: wire.ServerVersion, Tags: s.cfg.Tags, Metadata: s.cfg.Metadata, Features: s.cfg.FeatureFlags, JetStream: s.node != nil,
 		Sequence: y.sequence.Add(1), Time: s.clock.Now().UTC(),
 	}
 	if id.JetStream {
