@@ -154,7 +154,7 @@ func (n *Node) askAll(ctx context.Context, m method, body []byte, take func(base
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	var wg sync.WaitGroup
-	for _, peer := range n.jetStreamPeers() {
+	for _, peer := range n.Peers() {
 		wg.Go(func() {
 			if answer, err := n.calls.call(ctx, peer, m, body); err == nil {
 				take(peer, answer)

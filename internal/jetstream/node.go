@@ -180,7 +180,7 @@ func New(cfg Config) (*Node, error) {
 	n.boot = &bootstrap{
 		fs: cfg.FS, dir: cfg.Dir, id: cfg.Identity, log: cfg.Logger, stands: stands,
 		self:     joinRequest{Node: cfg.Identity.Node, Name: cfg.Name, Cluster: cfg.Cluster, Tags: cfg.Tags, Room: meta.Room{MaxMemory: cfg.MaxMemory, MaxStore: cfg.MaxStore}},
-		expected: cfg.Expected, peers: n.jetStreamPeers, call: n.calls.call,
+		expected: cfg.Expected, peers: n.Peers, call: n.calls.call,
 	}
 	n.handlers = map[method]callHandler{
 		methodHello: n.boot.handleHello, methodPlan: n.boot.handlePlan, methodJoin: n.handleJoin,

@@ -353,7 +353,8 @@ func (n *Node) linked(node base.NodeID) bool {
 	return ok
 }
 
-func (n *Node) jetStreamPeers() []base.NodeID {
+// Peers are the other nodes with JetStream that there is a link to.
+func (n *Node) Peers() []base.NodeID {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	var list []base.NodeID

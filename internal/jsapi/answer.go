@@ -29,9 +29,7 @@ func (c *call) fail(err *apierr.Error) {
 		c.failStatus(err)
 		return
 	}
-	counts := c.svc.stats.of(c.Account)
-	counts.total.Add(1)
-	counts.errors.Add(1)
+	c.countFailure()
 	c.replyHeader = nil
 	r := api.Fail(c.endpoint.response, err)
 	if c.acc.IsSystem() && err == apierr.JSNotEnabledForAccountErr && c.endpoint.subject != "INFO" {
@@ -44,6 +42,12 @@ func (c *call) fail(err *apierr.Error) {
 		return
 	}
 	c.respond(c.endpoint.failure(r))
+}
+
+func (c *call) countFailure() {
+	counts := c.svc.stats.of(c.Account)
+	counts.total.Add(1)
+	counts.errors.Add(1)
 }
 
 // systemResponseType is the type of answers to the system account, which has no

@@ -19,6 +19,7 @@ const (
 	streamLeader                // of the stream that the first argument names
 	consumerRunner              // where the consumer of the first two arguments runs
 	directReader                // the leader of that stream or of a mirror with mirror_direct
+	everyNode                   // each for itself
 )
 
 // endpoint is one subject of the API.

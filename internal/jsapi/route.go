@@ -21,6 +21,11 @@ func (c *call) route() {
 		c.fail(err)
 		return
 	}
+	if c.endpoint.class == everyNode {
+		c.askOthers()
+		c.endpoint.handle(c)
+		return
+	}
 	place := c.svc.place(c)
 	if place.Missing || place.Here && c.endpoint.class == metaLeader {
 		c.svc.at.CatchUpMeta()
@@ -35,6 +40,17 @@ func (c *call) route() {
 		c.missing()
 	default:
 		c.svc.send(c.Request, place.Node, c.waited)
+	}
+}
+
+// askOthers sends a client's request to all nodes that there is a link to. They need no leader for it.
+func (c *call) askOthers() {
+	if c.Hops > 0 {
+		return
+	}
+	for _, node := range c.svc.at.Peers() {
+		r := *c.Request
+		c.svc.sent(&r, node, false)
 	}
 }
 

@@ -55,6 +55,7 @@ func (p *places) KnowsRunner(_, _, _ string) bool {
 }
 func (p *places) FindRunner(_, _, _ string, done func()) { p.finding <- done }
 func (p *places) Stream(_, _ string) *jetstream.Stream   { return p.local }
+func (p *places) Peers() []base.NodeID                   { return []base.NodeID{2, 3} }
 func (p *places) Forward(to base.NodeID, r *jetstream.Request) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

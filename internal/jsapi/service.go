@@ -21,10 +21,11 @@ import (
 // Config is what the API needs of the server. All fields but Cluster and Domain
 // are required.
 type Config struct {
-	Name    string // of the server
-	Cluster string // empty: not clustered
-	Domain  string
-	Limits  Limits
+	Name     string // of the server
+	ServerID string // that clients see
+	Cluster  string // empty: not clustered
+	Domain   string
+	Limits   Limits
 
 	Router   *router.Router
 	Accounts *account.Registry
@@ -55,6 +56,7 @@ type locator interface {
 	FindRunner(account, stream, consumer string, done func())
 	DirectReader(account, stream string, originOnly bool) jetstream.Place
 	Stream(account, stream string) *jetstream.Stream
+	Peers() []base.NodeID
 	Forward(to base.NodeID, r *jetstream.Request) error
 }
 

@@ -37,6 +37,23 @@ func (c *call) metaStepdown() {
 	c.ok()
 }
 
+// errNoRescue is why this server does not lower the meta quorum, and what to do.
+const errNoRescue = "not supported by this server: start the other servers of the cluster with their stores until a majority is up"
+
+// metaRescue refuses $JS.API.META.RESCUE (system account) on every server, with 10224: a
+// minority may not know what the majority committed.
+func (c *call) metaRescue() {
+	err := apierr.JSBadRequestErr
+	if !isEmpty(c.Body) {
+		err = decode(c.Body, new(api.MetaRescueRequest))
+	}
+	if err == nil {
+		err = apierr.JSClusterRescueErr(errNoRescue)
+	}
+	c.countFailure()
+	c.respond(api.MetaRescueResponse{Response: api.Fail(c.endpoint.response, err), Server: c.svc.cfg.Name, ServerID: c.svc.cfg.ServerID})
+}
+
 // serverRemove answers $JS.API.SERVER.REMOVE (system account) on the meta leader:
 // a server leaves the meta group and other nodes take over what it held. One that went down
 // before it had handed that over can be removed again: what only it held is lost then.

@@ -84,6 +84,8 @@ func systemTable() []*endpoint {
 	updated := func(r api.Response) any { return api.StreamUpdateResponse{Response: r} }
 	return []*endpoint{
 		{subject: "META.LEADER.STEPDOWN", class: metaLeader, waits: true, clustered: true, system: true, response: api.MetaLeaderStepdownResponseType, handle: (*call).metaStepdown},
+		{subject: "META.RESCUE", class: everyNode, clustered: true, system: true, response: api.MetaRescueResponseType, handle: (*call).metaRescue,
+			failure: func(r api.Response) any { return api.MetaRescueResponse{Response: r} }},
 		{subject: "SERVER.REMOVE", class: metaLeader, waits: true, clustered: true, system: true, response: api.MetaServerRemoveResponseType, handle: (*call).serverRemove},
 		{subject: "SERVER.EVACUATE", class: metaLeader, waits: true, clustered: true, system: true, response: api.MetaServerEvacuateResponseType, handle: (*call).serverEvacuate},
 		{subject: "ACCOUNT.PURGE.*", class: metaLeader, waits: true, system: true, response: api.AccountPurgeResponseType, handle: (*call).accountPurge,

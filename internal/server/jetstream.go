@@ -37,7 +37,7 @@ func (s *Server) buildJetStream(identity jetstream.Identity) error {
 	}
 	s.node = node
 	s.api = jsapi.New(node, jsapi.Config{
-		Name: s.name, Cluster: s.clusterName(), Domain: js.Domain,
+		Name: s.name, ServerID: s.id, Cluster: s.clusterName(), Domain: js.Domain,
 		Limits: jsapi.Limits{
 			MaxAckPending: js.Limits.MaxAckPending, MaxRequestBatch: js.Limits.MaxRequestBatch, DuplicateWindow: js.Limits.DuplicateWindow,
 			RequestQueue: js.RequestQueueLimit, InfoQueue: js.InfoQueueLimit,
