@@ -2,7 +2,8 @@
 // one of Weir, in turn on this machine, and prints both figures and their ratio as
 // a Markdown table. Streams are on disk with three replicas; nats-server has its
 // default settings, so it acknowledges before its data is synced. "bench scale"
-// measures many replicated consumers on one stream instead; see scale.go.
+// measures many replicated consumers on one stream instead, and "bench store" a
+// stream of ten million subjects; see scale.go and store.go.
 package main
 
 import (

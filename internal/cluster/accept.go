@@ -96,14 +96,16 @@ func (m *Mesh) welcome(conn net.Conn) (*link, error) {
 	if err := writePreamble(conn); err != nil {
 		return nil, fmt.Errorf("sending a hello: %w", err)
 	}
-	if r := m.verify(h); r != nil {
+	r := m.verify(h)
+	if r != refuseSelf && m.cfg.Authorize != nil && !m.cfg.Authorize(h.User, h.Password) {
+		// Who has no password is not told what else does not fit, either.
+		r = refusef("authorization violation by server %q", h.Info.Name)
+	}
+	if r != nil {
 		return nil, refuse(conn, r)
 	}
 	if h.Link != linkData && h.Link != linkRaft {
 		return nil, refuse(conn, refusef("a link of unknown kind %d", h.Link))
-	}
-	if m.cfg.Authorize != nil && !m.cfg.Authorize(h.User, h.Password) {
-		return nil, refuse(conn, refusef("authorization violation by server %q", h.Info.Name))
 	}
 	if err := writeDocument(conn, frameHello, m.hello(0)); err != nil {
 		return nil, err

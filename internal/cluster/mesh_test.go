@@ -248,6 +248,7 @@ func TestRefusals(t *testing.T) {
 		{"another cluster", func(cfg *Config) { cfg.Cluster = "D" }, `cluster names differ: "D" of server "n4" and "C" of server "n5"`},
 		{"our node id", func(cfg *Config) { cfg.Node = 5 }, `have the same node id 5`},
 		{"a wrong password", func(cfg *Config) { cfg.Password = "x" }, `authorization violation by server "n4"`},
+		{"a wrong password and another cluster", func(cfg *Config) { cfg.Name, cfg.Password, cfg.Cluster = "n7", "x", "D" }, `authorization violation by server "n7"`},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			x := startNode(t, 4, routeTo(a), login, c.option)

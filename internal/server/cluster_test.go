@@ -184,11 +184,19 @@ func TestClusterServesWhileEachNodeRestarts(t *testing.T) {
 	}
 }
 
+// tryPublish publishes once. A leader that goes may take the ack with it.
+func tryPublish(ctx context.Context, js jetstream.JetStream, subj string, opts ...jetstream.PublishOpt) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	_, err := js.Publish(ctx, subj, nil, opts...)
+	return err
+}
+
 // publish publishes one message, again when the leader is just changing.
 func publish(ctx context.Context, t *testing.T, js jetstream.JetStream, subj string) {
 	t.Helper()
 	for {
-		_, err := js.Publish(ctx, subj, []byte("x"), jetstream.WithMsgID(subj))
+		err := tryPublish(ctx, js, subj, jetstream.WithMsgID(subj))
 		if err == nil {
 			return
 		}
@@ -218,7 +226,10 @@ func consumeInto(ctx context.Context, t *testing.T, js jetstream.JetStream, seen
 			if err != nil {
 				t.Fatal(err)
 			}
-			if m.DoubleAck(ctx) == nil {
+			short, cancel := context.WithTimeout(ctx, 2*time.Second)
+			err = m.DoubleAck(short)
+			cancel()
+			if err == nil {
 				if seen[meta.Sequence.Stream] {
 					t.Fatalf("message %d came again after its ack was confirmed", meta.Sequence.Stream)
 				}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -96,7 +97,7 @@ func TestConsumerOfStoppedServer(t *testing.T) {
 	n := 0
 	publish := func() {
 		for r.ctx.Err() == nil {
-			if _, err := js.Publish(r.ctx, "STOP.x", nil); err == nil {
+			if tryPublish(r.ctx, js, "STOP.x", jetstream.WithMsgID(strconv.Itoa(n))) == nil {
 				n++
 				return
 			}

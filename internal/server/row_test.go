@@ -491,10 +491,6 @@ func (r *rows) publish(subj string, n int) {
 	}
 }
 
-// tryPublish publishes once. A leader that goes may take the ack with it.
 func (r *rows) tryPublish(subj string, opts ...jetstream.PublishOpt) error {
-	ctx, cancel := context.WithTimeout(r.ctx, 2*time.Second)
-	defer cancel()
-	_, err := r.js.Publish(ctx, subj, nil, opts...)
-	return err
+	return tryPublish(r.ctx, r.js, subj, opts...)
 }
