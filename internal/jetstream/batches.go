@@ -33,12 +33,12 @@ func (l *BatchLimits) timeout() time.Duration { return cmp.Or(l.Timeout, 10*time
 // proposed; 0 is the default.
 type BacklogLimits struct {
 	Messages int // unlimited
-	Bytes    int // 32 MiB
+	Bytes    int // 128 MiB
 }
 
 func (l *BacklogLimits) messages() int { return cmp.Or(l.Messages, math.MaxInt) }
 
-func (l *BacklogLimits) bytes() int { return cmp.Or(l.Bytes, 32<<20) }
+func (l *BacklogLimits) bytes() int { return cmp.Or(l.Bytes, 128<<20) }
 
 // openBatches counts the batches that are open on a node, and knows their streams.
 type openBatches struct {

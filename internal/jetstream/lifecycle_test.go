@@ -200,7 +200,8 @@ func TestIngestIsBounded(t *testing.T) {
 		limits           BacklogLimits
 		messages, atMost int // that wait in the end
 	}{
-		{BacklogLimits{}, 131, 32 << 20},                // 31 big ones
+		{BacklogLimits{}, 200, 128 << 20},               // a client puts an object of 100 MiB at once
+		{BacklogLimits{Bytes: 32 << 20}, 131, 32 << 20}, // 31 big ones
 		{BacklogLimits{Bytes: 1 << 20}, 1, 1<<20 + 100}, // what comes alone
 		{BacklogLimits{Messages: 40}, 40, 32 << 20},
 	} {
