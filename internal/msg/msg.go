@@ -1,4 +1,5 @@
-// Package msg holds the stored form of a stream's messages, as the stream state machine and the message store share it.
+// Package msg says what a message of a stream is, and what it counts for, to the stream state machine and the message store. Its bytes
+// in a segment are those of package msgstore.
 package msg
 
 // Message is one message of a stream.

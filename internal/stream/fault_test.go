@@ -289,11 +289,48 @@ func TestStoreErrorsAreTold(t *testing.T) {
 	}
 }
 
+// filled is a store with something of every kind.
+func filled(t testing.TB) *storetest.Store {
+	store := storetest.New()
+	h := &history{t: t, store: store, now: 1_800_000_000 * second}
+	h.fill()
+	if h.err != nil {
+		t.Fatal(h.err)
+	}
+	return store
+}
+
+// TestDamagedKeysAreNoticed opens streams of which one key is not as it was written.
+func TestDamagedKeysAreNoticed(t *testing.T) {
+	sound := filled(t)
+	for _, damaged := range []struct{ key, value string }{
+		{"s", ""}, {"s", "\x09{}"}, {"s", "\x01{"}, {"s", `{"config":{"subject_transform":{"src":"a","dest":"b.{{wildcard(9)}}"}}}`},
+		{"dx", ""}, {"dx", "\x01"}, {"dx", "\xff"},
+		{"t", ""},
+		{"o", ""}, {"oorigin", "\xff"},
+		{"a", ""},
+		{"b", "12345678"}, {"b\x00\x00\x00\x00\x00\x00\x00\x01", "1"},
+		{"z", "\x01zone\x00pattern"}, {"z12345678", "\x01zone"}, {"z12345678", ""},
+		{"w", "{}"}, {"w12345678", "{"},
+		{"fbatch", "\x01"}, {"fbatch", ""},
+	} {
+		store := sound.Clone()
+		if err := store.Set([]byte(damaged.key), []byte(damaged.value)); err != nil {
+			t.Fatal(err)
+		}
+		s, _, err := Open(store)
+		if err == nil {
+			err = s.unplanBelow(1000)
+		}
+		if !base.IsCorrupt(err) {
+			t.Errorf("%q = %q: %v", damaged.key, damaged.value, err)
+		}
+	}
+}
+
 // FuzzOpen changes a key of a stream: it is loaded, or found to be damaged.
 func FuzzOpen(f *testing.F) {
-	sound := storetest.New()
-	h := &history{t: f, store: sound, now: 1_800_000_000 * second}
-	h.fill()
+	sound := filled(f)
 	f.Add([]byte("s"), []byte{headerFormat})
 	f.Add([]byte{keyZoned, 0, 0, 0, 0, 0, 0, 0, 9}, []byte("\x02Europe/Berlin\x00@hourly"))
 	f.Add([]byte{keySweep, 0, 0, 0, 0, 0, 0, 0, 1}, []byte(`{"below":5}`))
@@ -317,9 +354,13 @@ func FuzzOpen(f *testing.F) {
 			}
 			return
 		}
-		if ok {
-			s.Hash()
-			s.NextExpiry()
+		if !ok {
+			return
+		}
+		s.Hash()
+		s.NextExpiry()
+		if err := s.unplanBelow(1000); err != nil && !base.IsCorrupt(err) {
+			t.Fatal(err)
 		}
 	})
 }

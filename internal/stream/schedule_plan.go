@@ -141,13 +141,20 @@ func (s *Stream) unplanBelow(below uint64) error {
 		return nil
 	}
 	var gone []uint64
+	bad := false
 	err := s.store.ScanKeys([]byte{keyDue}, func(key, _ []byte) bool {
+		if bad = len(key) != 9; bad {
+			return false
+		}
 		seq := binary.BigEndian.Uint64(key[1:])
 		if seq < below {
 			gone = append(gone, seq)
 		}
 		return seq < below
 	})
+	if bad {
+		return base.Corruptf("key of a schedule")
+	}
 	for _, seq := range gone {
 		if err == nil {
 			err = s.unplan(seq)
