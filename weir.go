@@ -40,8 +40,8 @@ type Options struct {
 // Server is one server within this process.
 type Server struct{ inner *server.Server }
 
-// New reads the configuration and builds a server that does not run yet. The
-// error names every fault of the configuration with its line.
+// New reads the configuration and builds a server that does not run yet. What works
+// but should be changed is logged as warnings. The error names every fault of the configuration with its line.
 func New(opts Options) (*Server, error) {
 	cfg, err := opts.load()
 	if err != nil {
@@ -50,6 +50,9 @@ func New(opts Options) (*Server, error) {
 	var log base.Logger = base.NopLogger{}
 	if opts.Logger != nil {
 		log = opts.Logger
+	}
+	for _, w := range cfg.Warnings {
+		log.Warnf("%s", w)
 	}
 	inner, err := server.New(cfg, log)
 	if err != nil {

@@ -2,6 +2,7 @@ package weir_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -78,15 +79,15 @@ func (l *lines) add(format string) {
 	l.text = append(l.text, format)
 }
 
-func (l *lines) Noticef(format string, _ ...any) { l.add(format) }
-func (l *lines) Warnf(format string, _ ...any)   { l.add(format) }
-func (l *lines) Errorf(format string, _ ...any)  { l.add(format) }
-func (l *lines) Debugf(string, ...any)           {}
-func (l *lines) Tracef(string, ...any)           {}
+func (l *lines) Noticef(format string, _ ...any)  { l.add(format) }
+func (l *lines) Warnf(format string, args ...any) { l.add(fmt.Sprintf(format, args...)) }
+func (l *lines) Errorf(format string, _ ...any)   { l.add(format) }
+func (l *lines) Debugf(string, ...any)            {}
+func (l *lines) Tracef(string, ...any)            {}
 
 func TestEmbeddedLogger(t *testing.T) {
 	log := new(lines)
-	srv, err := weir.New(weir.Options{Config: `listen: "127.0.0.1:-1"`, Logger: log})
+	srv, err := weir.New(weir.Options{Config: `listen: "127.0.0.1:-1", feature_flags { js_ack_fc_v2: true, later: true }`, Logger: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,8 +95,10 @@ func TestEmbeddedLogger(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv.Shutdown()
-	if !slices.Contains(log.text, "Server is ready") {
-		t.Errorf("the log has\n%s", strings.Join(log.text, "\n"))
+	for _, want := range []string{"Server is ready", `Options.Config:1: key "later" is no feature flag that is known`} {
+		if !slices.Contains(log.text, want) {
+			t.Errorf("%q is not in the log:\n%s", want, strings.Join(log.text, "\n"))
+		}
 	}
 }
 
