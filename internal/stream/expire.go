@@ -194,14 +194,19 @@ func (s *Stream) expireTTLs(now int64, visit func(*msg.Message)) error {
 		seq uint64
 	}
 	var over []due
+	bad := false
 	err := s.store.ScanKeys([]byte{keyExpiry}, func(key, _ []byte) bool {
 		at, seq, ok := splitExpiryKey(key)
-		if !ok || at > now || len(over) == s.StepMost {
+		bad = !ok
+		if bad || at > now || len(over) == s.StepMost {
 			return false
 		}
 		over = append(over, due{at, seq})
 		return true
 	})
+	if bad {
+		err = base.Corruptf("expiry key")
+	}
 	if err != nil {
 		return err
 	}

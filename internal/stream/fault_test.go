@@ -306,7 +306,7 @@ func TestDamagedKeysAreNoticed(t *testing.T) {
 	for _, damaged := range []struct{ key, value string }{
 		{"s", ""}, {"s", "\x09{}"}, {"s", "\x01{"}, {"s", `{"config":{"subject_transform":{"src":"a","dest":"b.{{wildcard(9)}}"}}}`},
 		{"dx", ""}, {"dx", "\x01"}, {"dx", "\xff"},
-		{"t", ""},
+		{"t", ""}, {"t\\xff234567", ""},
 		{"o", ""}, {"oorigin", "\xff"},
 		{"a", ""},
 		{"b", "12345678"}, {"b\x00\x00\x00\x00\x00\x00\x00\x01", "1"},
@@ -321,6 +321,9 @@ func TestDamagedKeysAreNoticed(t *testing.T) {
 		s, _, err := Open(store)
 		if err == nil {
 			err = s.unplanBelow(1000)
+		}
+		if err == nil {
+			err = s.expireTTLs(1_900_000_000*second, func(*msg.Message) {})
 		}
 		if !base.IsCorrupt(err) {
 			t.Errorf("%q = %q: %v", damaged.key, damaged.value, err)
