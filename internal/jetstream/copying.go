@@ -146,8 +146,9 @@ func (f *feed) run() {
 	}
 }
 
-// leave drops the consumer that the origin would keep for ever.
+// leave drops the consumer that nobody reads through any more, and the one that the origin would keep for ever.
 func (f *feed) leave() {
+	f.dropConsumer(f.unkept)
 	if f.removed.Load() {
 		f.dropConsumer(f.kept)
 	}

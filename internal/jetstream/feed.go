@@ -41,6 +41,7 @@ type feed struct {
 	// The rest down to mu is run's own.
 	identity string  // of the origin, "" if it does not tell
 	kept     string  // the consumer that the origin keeps, "" if it forgets it by itself
+	unkept   string  // the last one that it forgets by itself
 	stored   arrival // the last message of the consumer that is stored
 
 	removed atomic.Bool // nobody goes on from where this feed ends
@@ -111,9 +112,7 @@ func (f *feed) follow() error {
 		return err
 	}
 	if f.src.Consumer == nil {
-		if f.kept = origin.Config.Durable; f.kept == "" {
-			defer f.dropConsumer(origin.Name)
-		}
+		f.replaceConsumer(&origin)
 	}
 	if err := f.meet(&origin); err != nil {
 		return err

@@ -105,6 +105,17 @@ func (f *feed) consumerMetadata() map[string]string {
 	return m
 }
 
+// replaceConsumer drops the consumer that was read through before. It was left until there is another one, as an origin whose retention
+// changes meanwhile knows by it what is still to be copied.
+func (f *feed) replaceConsumer(origin *originAnswer) {
+	if f.unkept != origin.Name {
+		f.dropConsumer(f.unkept)
+	}
+	if f.kept, f.unkept = origin.Config.Durable, ""; f.kept == "" {
+		f.unkept = origin.Name
+	}
+}
+
 // dropConsumer deletes a consumer that was made here.
 func (f *feed) dropConsumer(name string) {
 	if name != "" {
