@@ -306,7 +306,7 @@ func TestDamagedKeysAreNoticed(t *testing.T) {
 	for _, damaged := range []struct{ key, value string }{
 		{"s", ""}, {"s", "\x09{}"}, {"s", "\x01{"}, {"s", `{"config":{"subject_transform":{"src":"a","dest":"b.{{wildcard(9)}}"}}}`},
 		{"dx", ""}, {"dx", "\x01"}, {"dx", "\xff"},
-		{"t", ""}, {"t\\xff234567", ""},
+		{"t", ""}, {"t\xff234567", ""},
 		{"o", ""}, {"oorigin", "\xff"},
 		{"a", ""},
 		{"b", "12345678"}, {"b\x00\x00\x00\x00\x00\x00\x00\x01", "1"},
