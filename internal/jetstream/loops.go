@@ -11,20 +11,15 @@ import (
 	"weir/internal/rafthost"
 )
 
-// flushSoon has a worker propose and send what a stream gathered.
-func (n *Node) flushSoon(s *Stream) {
-	select {
-	case n.flushes <- s:
-	case <-n.ctx.Done():
-	}
-}
+// flushSoon has a worker propose and send what a stream gathered. Who calls it keeps
+// a mark until then, as a stream's ingest and outbox do. It never waits: what a
+// worker answers may be a message for another stream.
+func (n *Node) flushSoon(s *Stream) { n.flushes.Push(s) }
 
 func (n *Node) flushLoop() {
-	for {
-		select {
-		case <-n.ctx.Done():
-			return
-		case s := <-n.flushes:
+	var turn []*Stream
+	for ok := true; ok; turn, ok = n.flushes.Pop(turn[:0], 1) {
+		for _, s := range turn {
 			s.ingest.flush()
 			s.outbox.flush()
 		}

@@ -104,7 +104,7 @@ type Node struct {
 	// strangers are the linked nodes that make this one unhealthy, and why; see meet.
 	strangers map[base.NodeID]error
 
-	flushes   chan *Stream
+	flushes   *base.Queue[*Stream]
 	kick      chan struct{} // assignments changed
 	changed   changedGroups
 	rng       lockedRand
@@ -157,13 +157,14 @@ func New(cfg Config) (*Node, error) {
 		streams: make(map[streamKey]*Stream),
 		groups:  make(map[base.GroupID]*Stream),
 		peers:   make(map[base.NodeID]Peer),
-		flushes: make(chan *Stream, 4096),
+		flushes: base.NewQueue[*Stream](),
 		kick:    make(chan struct{}, 1),
 		calls:   newCaller(cfg.Links),
 	}
 	n.rng.Rand = rand.New(rand.NewPCG(uint64(cfg.Identity.Node), uint64(cfg.Clock.Now().UnixNano())))
 	n.standing.own.Life = n.rng.Uint64()
 	n.ctx, n.cancel = context.WithCancel(context.Background())
+	context.AfterFunc(n.ctx, n.flushes.Close)
 	if err := n.openStores(); err != nil {
 		n.closeStores()
 		return nil, err

@@ -41,7 +41,7 @@ func (g *Group) enqueueApply(t applyTask) {
 func (g *Group) scheduleApplyLocked() {
 	if !g.applyQueued && !g.applying && g.holds == 0 && len(g.tasks) > 0 && !g.closed {
 		g.applyQueued = true
-		g.h.applies.push(g)
+		g.h.applies.Push(g)
 	}
 }
 
@@ -49,7 +49,7 @@ func (h *Host) applyWorker() {
 	var groups []*Group
 	for {
 		var ok bool
-		if groups, ok = h.applies.pop(groups[:0], 1); !ok {
+		if groups, ok = h.applies.Pop(groups[:0], 1); !ok {
 			return
 		}
 		groups[0].runApply()

@@ -211,7 +211,7 @@ func (g *Group) tick() {
 func (g *Group) scheduleLocked() {
 	if !g.queued && !g.running {
 		g.queued = true
-		g.h.ready.push(g)
+		g.h.ready.Push(g)
 	}
 }
 

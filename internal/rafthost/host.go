@@ -85,8 +85,8 @@ func (o *Options) setDefaults() error {
 type Host struct {
 	o Options
 
-	ready   *runQueue // groups with an inbox, for the Raft workers
-	applies *runQueue // groups with something to apply, for the apply workers
+	ready   *base.Queue[*Group] // groups with an inbox, for the Raft workers
+	applies *base.Queue[*Group] // groups with something to apply, for the apply workers
 	peers   outboxes
 	streams streams
 
@@ -115,8 +115,8 @@ func New(o Options) (*Host, error) {
 	}
 	h := &Host{
 		o:       o,
-		ready:   newRunQueue(),
-		applies: newRunQueue(),
+		ready:   base.NewQueue[*Group](),
+		applies: base.NewQueue[*Group](),
 		groups:  map[base.GroupID]*Group{},
 		opening: map[base.GroupID]bool{},
 		down:    map[base.NodeID]bool{},
@@ -155,8 +155,8 @@ func (h *Host) Stop() {
 		g.shut(ErrStopped)
 	}
 	close(h.stop)
-	h.ready.close()
-	h.applies.close()
+	h.ready.Close()
+	h.applies.Close()
 	h.wg.Wait()
 }
 

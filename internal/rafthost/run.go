@@ -55,7 +55,7 @@ func (h *Host) runWorker() {
 	var groups []*Group
 	for {
 		var ok bool
-		if groups, ok = h.ready.pop(groups[:0], 16); !ok {
+		if groups, ok = h.ready.Pop(groups[:0], 16); !ok {
 			return
 		}
 		for i, g := range groups {
