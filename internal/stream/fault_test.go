@@ -304,7 +304,7 @@ func filled(t testing.TB) *storetest.Store {
 func TestDamagedKeysAreNoticed(t *testing.T) {
 	sound := filled(t)
 	for _, damaged := range []struct{ key, value string }{
-		{"s", ""}, {"s", "\x09{}"}, {"s", "\x01{"}, {"s", `\x01{"config":{"subject_transform":{"src":"a","dest":"b.{{wildcard(9)}}"}}}`},
+		{"s", ""}, {"s", "\x09{}"}, {"s", "\x01{"}, {"s", "\x01" + `{"config":{"subject_transform":{"src":"a","dest":"b.{{wildcard(9)}}"}}}`},
 		{"dx", ""}, {"dx", "\x01"}, {"dx", "\xff"},
 		{"t", ""}, {"t\xff234567", ""},
 		{"o", ""}, {"oorigin", "\xff"},
