@@ -60,9 +60,13 @@ func TestReliefGivesWay(t *testing.T) {
 	for i := range list {
 		list[i] = machine.Appointment{Consumer: uint64(1000 + i), Runner: s.replica}
 	}
-	s.duty.mu.Lock()
-	s.duty.busy = true // no other reconcile begins
-	s.duty.mu.Unlock()
+	h.until("the end of the reconcile that is under way", func() bool {
+		s.duty.mu.Lock()
+		defer s.duty.mu.Unlock()
+		idle := !s.duty.busy
+		s.duty.busy = true // no other one begins
+		return idle
+	})
 	s.node.reconcile(s)
 	before := s.group.Status().LastIndex
 	if more, err := s.relieveInParts(t.Context(), list); !more || err != nil {
