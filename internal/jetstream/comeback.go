@@ -82,8 +82,9 @@ func (b *comeback) pursue(s *Stream) {
 	for {
 		b.mu.Lock()
 		goal := b.needed
-		// A leader that appears later begins another pursuit.
-		if b.asked == goal || s.isClosed() || s.lead.Load().Leader == 0 {
+		// A leader that appears later, or gets ready here, begins another pursuit.
+		l := s.lead.Load()
+		if b.asked == goal || s.isClosed() || l.Leader == 0 || l.Self && !l.Ready {
 			b.seeking = false
 			b.mu.Unlock()
 			return
@@ -133,15 +134,19 @@ func (s *Stream) askReturn() error {
 
 // endVolatile deletes what a restart ends where there is one replica only: ephemeral
 // consumers that asked to be kept in memory. Clients of nats-server count on it: who
-// reads in order takes the silence that follows for the sign to begin again.
+// reads in order takes the silence that follows for the sign to begin again. What was
+// made since the restart stays: its ID is the index of an entry behind the log that was found.
 func (s *Stream) endVolatile() error {
-	if s.comeback.foundIndex == 0 || len(s.members.Load().voters) > 1 {
+	switch {
+	case !s.Leads(): // the log may hold more of them than were applied
+		return fmt.Errorf("group %s: %w", s.id, errNotLeading)
+	case len(s.members.Load().voters) > 1:
 		return nil
 	}
 	var list []machine.ConsumerDelete
 	s.View(func(m *machine.Machine) {
 		for c := range m.Consumers() {
-			if cfg := c.Config; cfg.MemoryStorage && cfg.Durable == "" && !cfg.Direct {
+			if cfg := c.Config; c.ID <= s.comeback.foundIndex && cfg.MemoryStorage && cfg.Durable == "" && !cfg.Direct {
 				list = append(list, machine.ConsumerDelete{Name: c.Name, ID: c.ID})
 			}
 		}

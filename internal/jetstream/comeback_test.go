@@ -43,6 +43,16 @@ func TestRestartEndsVolatileConsumers(t *testing.T) {
 		}
 		h.until("runner of "+name, func() bool { return s.Runner(name) != nil })
 	}
+
+	cfg := consumerConfig("later")
+	cfg.Durable, cfg.MemoryStorage = "", true
+	demand(t, s, &machine.ConsumerCreate{Time: time.Now().UnixNano(), Runner: s.replica, Config: cfg})
+	if err := s.askReturn(); err != nil { // what it proposed is applied then
+		t.Fatal(err)
+	}
+	if !s.hasConsumer("later") {
+		t.Error("a consumer that was made after the restart is gone")
+	}
 }
 
 // Where there are other replicas, a consumer outlives the restart of each of them.
