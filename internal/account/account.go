@@ -35,8 +35,8 @@ type settings struct {
 
 	exports  []conf.Export
 	mappings []subjectMap
-	mapsAny  bool   // subject, by configuration
-	domain   string // which subjects begin with that the JetStream domain maps; empty: none
+	mapsAny  bool   // the configuration has mappings
+	domain   string // what the subjects begin with that JetStream's domain maps; empty: it maps none
 	// configuredMappings are those of the other servers of the cluster, too.
 	configuredMappings []conf.Mapping
 	streams            []*StreamImport

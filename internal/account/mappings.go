@@ -77,8 +77,8 @@ func (b *builder) mappings(a *Account, list []conf.Mapping, cluster string) erro
 	return nil
 }
 
-// domain maps the values and objects that a client stores with JetStream's domain in front, as it does with all
-// that belongs to the API, to where they belong.
+// domain maps the subjects of key-value and object stores that have JetStream's domain in front, as clients that name
+// a domain put it there, to those of the stores.
 func (b *builder) domain(a *Account, name string) error {
 	s := b.settings[a]
 	s.mapsAny = len(s.mappings) > 0

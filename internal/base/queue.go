@@ -3,8 +3,8 @@ package base
 import "sync"
 
 // Queue hands work to workers in the order in which it came. It has no bound of its
-// own: whoever adds an item that is in it already keeps a mark of that, so that the
-// queue is no longer than there are items. Make one with NewQueue.
+// own: whoever adds an item keeps a mark as long as it is in the queue, and does not
+// add it again meanwhile. Make one with NewQueue.
 type Queue[T any] struct {
 	mu     sync.Mutex
 	cond   sync.Cond

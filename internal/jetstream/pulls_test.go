@@ -92,6 +92,9 @@ func TestHugeRequestsAreNotRemembered(t *testing.T) {
 		t.Error("a pull with a huge reply subject is remembered")
 	}
 	p.note(nil, &Request{Reply: "r", Body: []byte(`{"expires":9223372036854775807}`)}, 1, now)
+	if len(p.sent) != 1 {
+		t.Error("a pull that never expires is not remembered")
+	}
 	if p.sweep(now.Add(longestPull + 1)); len(p.sent) > 0 {
 		t.Error("a pull is remembered for centuries")
 	}

@@ -16,7 +16,7 @@ import (
 
 const ackV2 = "feature_flags { js_ack_fc_v2: true }\n"
 
-// scoped tells whether a subject is of a kind ($JS.ACK. or $JS.FC.) and names a domain and account.
+// scoped demands that a subject is of a kind ($JS.ACK. or $JS.FC.) and names a domain and account.
 func scoped(t *testing.T, subject, kind, domain, account string) {
 	t.Helper()
 	if want := kind + domain + "." + base.ShortName(account) + ".S."; !strings.HasPrefix(subject, want) {
@@ -208,17 +208,17 @@ func TestVersion2AcrossAccounts(t *testing.T) {
 	c := startClusterWith(t, 3, ackV2+accounts)
 	ctx, cancel := context.WithTimeout(context.Background(), testTime)
 	defer cancel()
-	theirs := func(js jetstream.JetStream, err error) jetstream.JetStream {
+	client := func(js jetstream.JetStream, err error) jetstream.JetStream {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
 		}
 		return js
 	}
-	owner := theirs(jetstream.New(c.connectAs(0, "a"), jetstream.WithDefaultTimeout(patience)))
+	owner := client(jetstream.New(c.connectAs(0, "a"), jetstream.WithDefaultTimeout(patience)))
 	nc := c.connectAs(1, "b")
-	own := theirs(jetstream.New(nc, jetstream.WithDefaultTimeout(patience)))
-	imported := theirs(jetstream.NewWithAPIPrefix(nc, "fromA", jetstream.WithDefaultTimeout(patience)))
+	own := client(jetstream.New(nc, jetstream.WithDefaultTimeout(patience)))
+	imported := client(jetstream.NewWithAPIPrefix(nc, "fromA", jetstream.WithDefaultTimeout(patience)))
 	for js, subject := range map[jetstream.JetStream]string{owner: "orders.*", own: "own"} {
 		if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{subject}, Replicas: 3}); err != nil {
 			t.Fatal(err)
