@@ -41,7 +41,8 @@ type Options struct {
 type Server struct{ inner *server.Server }
 
 // New reads the configuration and builds a server that does not run yet. What works
-// but should be changed is logged as warnings. The error names every fault of the configuration with its line.
+// but should be changed is logged as warnings. The error names every fault of the
+// configuration with its line.
 func New(opts Options) (*Server, error) {
 	cfg, err := opts.load()
 	if err != nil {

@@ -22,7 +22,7 @@ func originNames(cfg *api.StreamConfig) []string {
 }
 
 // checkOrigins refuses a stream that would copy from itself, or from an origin and from what copies that one, or from
-// one that takes larger messages.
+// one whose limit allows larger messages. An origin without a limit is taken.
 func (c *call) checkOrigins(cfg *api.StreamConfig) *apierr.Error {
 	if err := c.checkCycles(cfg); err != nil {
 		return err
