@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -58,15 +59,7 @@ func startCluster(t testing.TB, n int) *testCluster {
 // startClusterWith is startCluster with more configuration for every server.
 func startClusterWith(t testing.TB, n int, more string) *testCluster {
 	t.Helper()
-	var routes []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		routes = append(routes, l.Addr().String())
-		l.Close()
-	}
+	routes := freeAddresses(t, n)
 	c := &testCluster{t: t, servers: make([]*Server, n)}
 	for i, r := range routes {
 		c.configs = append(c.configs, fmt.Sprintf(`
@@ -90,6 +83,25 @@ func startClusterWith(t testing.TB, n int, more string) *testCluster {
 		}
 	})
 	return c
+}
+
+// freeAddresses finds n loopback addresses that nobody listens on, with ports below the
+// range from which systems give others to clients and to listeners on port 0: they stay
+// free until their servers take them.
+func freeAddresses(t testing.TB, n int) (list []string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); len(list) < n; {
+		if time.Now().After(deadline) {
+			t.Fatal("no free ports")
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		list = append(list, l.Addr().String())
+	}
+	return list
 }
 
 func (c *testCluster) start(i int) {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,19 +98,7 @@ func ownRows(t *testing.T, n int) *rows {
 // 100+i GB for files.
 func newRowCluster(t *testing.T, dir string, n int) *testCluster {
 	t.Helper()
-	var routes []string
-	var listeners []net.Listener
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		listeners = append(listeners, l)
-		routes = append(routes, l.Addr().String())
-	}
-	for _, l := range listeners {
-		l.Close()
-	}
+	routes := freeAddresses(t, n)
 	c := &testCluster{t: t, servers: make([]*Server, n)}
 	for i, r := range routes {
 		c.configs = append(c.configs, fmt.Sprintf(`
