@@ -198,7 +198,7 @@ func (ch *churn) stream(ctx context.Context, name string) (jetstream.Stream, err
 	return ch.js.Stream(ctx, name)
 }
 
-// config is what the stream should be: a cancelled move is taken back.
+// config is what the stream is to be at the moment.
 func (ch *churn) config(ctx context.Context, name string) (jetstream.StreamConfig, error) {
 	s, err := ch.stream(ctx, name)
 	if err != nil {

@@ -1,6 +1,9 @@
 package base
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // Queue hands work to workers in the order in which it came. It has no bound of its
 // own: whoever adds an item keeps a mark as long as it is in the queue, and does not
@@ -47,8 +50,7 @@ func (q *Queue[T]) Pop(dst []T, max int) ([]T, bool) {
 	if q.head == len(q.items) {
 		q.items, q.head = q.items[:0], 0
 	} else if q.head > 1024 && q.head > len(q.items)/2 {
-		q.items = append(q.items[:0], q.items[q.head:]...)
-		q.head = 0
+		q.items, q.head = slices.Delete(q.items, 0, q.head), 0
 	}
 	return dst, true
 }

@@ -34,8 +34,8 @@ func (a *applier) consumerMove(c *consumer.Consumer, cfg api.ConsumerConfig) err
 	return a.restart(c, start)
 }
 
-// suitCopiers replaces the consumers of mirrors and sources by what the stream's retention, which has changed, makes of them. Their
-// copiers hear of the end of the old ones and ask again.
+// suitCopiers ends the consumers of mirrors and sources that do not suit the stream's retention, which has changed, and puts others in
+// the place of those that lack what is to be kept. Their copiers hear of the end of the old ones and ask again.
 func (a *applier) suitCopiers() error {
 	limits := a.stream.Config().Retention == api.LimitsRetention
 	for _, id := range slices.Backward(slices.Sorted(maps.Keys(a.byID))) {
@@ -55,15 +55,17 @@ func (a *applier) suitCopiers() error {
 }
 
 // keepForCopier puts a consumer that is kept in the place of one that was not. It needs all that the copier might not have yet: all
-// from where the old one began. Of several that one copier made, the last one counts. The new one has the old one's ID, in
-// an epoch of its own.
+// from where the old one began. The new one has the old one's ID, in an epoch of its own.
 func (a *applier) keepForCopier(old *consumer.Consumer) error {
 	if err := a.remove(old); err != nil {
 		return err
 	}
 	cfg, refused := consumer.Check(*old.Config, a.stream.Config(), consumer.Limits{}, false)
-	if refused != nil || a.byName[cfg.Name] != nil {
-		return nil // the copier will be told why
+	if refused != nil { // the copier will be told why
+		return nil
+	}
+	if a.byName[cfg.Name] != nil { // of several that one copier made, the last one counts, which came first
+		return nil
 	}
 	start, err := a.startOf(&cfg)
 	if err != nil {

@@ -13,7 +13,6 @@ import (
 	"github.com/cockroachdb/datadriven"
 
 	"weir/internal/api"
-	"weir/internal/apierr"
 	"weir/internal/consumer"
 	"weir/internal/msg"
 	"weir/internal/stream"
@@ -178,20 +177,15 @@ func (w *world) meet(d *datadriven.TestData) string {
 
 func (w *world) streamCreate(d *datadriven.TestData) string {
 	cfg, e := stream.Check(decode[api.StreamConfig](w.t, d.Input), stream.Limits{}, d.HasArg("pedantic"))
-	if e == nil && d.HasArg("keep") && !stream.Same(w.m.Stream().Config(), &cfg) {
-		e = apierr.JSStreamNameExistErr
-	}
 	if e != nil {
 		return storetest.ErrorText(e)
 	}
 	if e := stream.CheckFilters(&cfg); e != nil {
 		return storetest.ErrorText(e)
 	}
-	if !d.HasArg("keep") {
-		w.reset(cfg.Storage)
-		if r := w.do(&Init{Config: cfg, Created: w.now}); r.Err != nil {
-			return storetest.ErrorText(r.Err)
-		}
+	w.reset(cfg.Storage)
+	if r := w.do(&Init{Config: cfg, Created: w.now}); r.Err != nil {
+		return storetest.ErrorText(r.Err)
 	}
 	return storetest.Fields(w.m.Stream().Config())
 }

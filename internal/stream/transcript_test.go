@@ -122,18 +122,13 @@ func done(e *apierr.Error) string {
 
 func (st *stage) create(d *datadriven.TestData) string {
 	cfg, e := Check(decode[api.StreamConfig](st.t, d.Input), st.limits, d.HasArg("pedantic"))
-	if e == nil && d.HasArg("keep") && !Same(st.s.Config(), &cfg) {
-		e = apierr.JSStreamNameExistErr
-	}
 	if e == nil {
 		e = CheckFilters(&cfg)
 	}
 	if e != nil {
 		return storetest.ErrorText(e)
 	}
-	if !d.HasArg("keep") {
-		st.begin(d, cfg)
-	}
+	st.begin(d, cfg)
 	return storetest.Fields(st.s.Config())
 }
 

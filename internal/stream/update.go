@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"maps"
 	"reflect"
 
 	"weir/internal/api"
@@ -49,23 +48,4 @@ func CheckUpdate(old *api.StreamConfig, cfg api.StreamConfig, limits Limits, ped
 		cfg.Discard, cfg.MaxAge = api.DiscardNew, 0
 	}
 	return cfg, nil
-}
-
-// Same tells whether two configurations that passed Check are equal, whatever the server has set in their metadata.
-func Same(a, b *api.StreamConfig) bool {
-	x, y := *a, *b
-	x.Metadata, y.Metadata = clientMetadata(x.Metadata), clientMetadata(y.Metadata)
-	return reflect.DeepEqual(x, y)
-}
-
-// clientMetadata is metadata without what the server sets; nil when nothing is left.
-func clientMetadata(from map[string]string) map[string]string {
-	m := maps.Clone(from)
-	delete(m, versionKey)
-	delete(m, serverLevelKey)
-	delete(m, LevelKey)
-	if len(m) == 0 {
-		return nil
-	}
-	return m
 }
