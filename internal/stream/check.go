@@ -8,12 +8,12 @@ import (
 	"weir/internal/msg"
 )
 
-// check tells what comes of a message that is not stored, as it is refused or a duplicate; ok: so far nothing is against it. Counters and
-// the limits of a stream that discards new messages are looked at behind it.
+// check tells what comes of a message that is not stored, as it is refused or a duplicate; ok: so far nothing is against it. What a counter
+// adds up to and the limits of a stream that discards new messages are looked at afterwards.
 //
 // The checks run in this order: sealed, size, batch and counter headers, expected stream, TTL where there is none, expected last
-// sequences, the subject's first, schedule, source header, duplicate, expected last id, rollup, missing increment, bad TTL. In a
-// replicated stream that is another order.
+// sequences, the subject's first, schedule, source header, duplicate, expected last id, rollup, missing increment, bad TTL. A
+// replicated stream has an order of its own, see checkReplicated.
 func (s *Stream) check(now int64, d *directives, m *msg.Message) (answer Published, ok bool, err error) {
 	if e := s.checkMessage(d, m); e != nil {
 		return Published{Err: e}, false, nil
@@ -37,7 +37,7 @@ func (s *Stream) check(now int64, d *directives, m *msg.Message) (answer Publish
 	return Published{Err: e}, e == nil, nil
 }
 
-// checkReplicated is the rest of check for a replicated stream, in its order: TTL, duplicate, source header, missing increment, expected
+// checkReplicated is what follows checkMessage in a replicated stream, in this order: TTL, duplicate, source header, missing increment, expected
 // last sequences, the stream's first, schedule, expected last id, rollup.
 func (s *Stream) checkReplicated(now int64, d *directives, m *msg.Message) (answer Published, ok bool, err error) {
 	if e := s.checkTTL(d); e != nil {
