@@ -176,7 +176,7 @@ func (w *world) meet(d *datadriven.TestData) string {
 }
 
 func (w *world) streamCreate(d *datadriven.TestData) string {
-	cfg, e := stream.Check(decode[api.StreamConfig](w.t, d.Input), stream.Limits{}, d.HasArg("pedantic"))
+	cfg, e := stream.Check(decode[api.StreamConfig](w.t, d.Input), stream.Limits{}, false)
 	if e != nil {
 		return storetest.ErrorText(e)
 	}
@@ -191,7 +191,7 @@ func (w *world) streamCreate(d *datadriven.TestData) string {
 }
 
 func (w *world) streamUpdate(d *datadriven.TestData) string {
-	cfg, e := stream.CheckUpdate(w.m.Stream().Config(), decode[api.StreamConfig](w.t, d.Input), stream.Limits{}, d.HasArg("pedantic"))
+	cfg, e := stream.CheckUpdate(w.m.Stream().Config(), decode[api.StreamConfig](w.t, d.Input), stream.Limits{}, false)
 	if e == nil {
 		e = w.m.CheckConsumersAgainst(&cfg)
 	}
