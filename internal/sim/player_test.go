@@ -216,7 +216,7 @@ func strip(doc any) {
 			}
 			strip(x)
 		}
-		stripFiltered(v)
+		stripPosition(v)
 	case []any:
 		for _, x := range v {
 			strip(x)
@@ -224,13 +224,12 @@ func strip(doc any) {
 	}
 }
 
-// stripFiltered leaves out of the info of a mirror of some subjects where it is between two of its messages: it learns of
-// what its origin has removed there when it begins to copy, and that is again after an election.
-func stripFiltered(info map[string]any) {
+// stripPosition leaves out of the info of a mirror where it is between its messages: it learns of what its origin has removed
+// there when it begins to copy, and that is again after an election. What it holds is compared by itself.
+func stripPosition(info map[string]any) {
 	config, _ := info["config"].(map[string]any)
-	mirror, _ := config["mirror"].(map[string]any)
 	state, _ := info["state"].(map[string]any)
-	if mirror["filter_subject"] == nil && mirror["subject_transforms"] == nil {
+	if config["mirror"] == nil {
 		return
 	}
 	for _, name := range []string{"first_seq", "last_seq", "deleted", "num_deleted"} {
