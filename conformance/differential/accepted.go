@@ -95,6 +95,10 @@ var ofStreams = []func(*exchange) bool{
 	func(x *exchange) bool {
 		return x.w == badConfig && x.n != badConfig && x.asks(`"allow_msg_counter":true`, `"subject_delete_marker_ttl"`)
 	},
+	// A cluster does not seal a counter, as that would make it discard new messages.
+	func(x *exchange) bool {
+		return x.cluster && x.w == 0 && x.n == badConfig && x.asks(`"allow_msg_counter":true`, `"sealed":true`)
+	},
 	// It looks at what an account may have before the rest.
 	func(x *exchange) bool { return x.w == badConfig && x.n == noMemory },
 	func(x *exchange) bool {
