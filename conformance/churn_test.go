@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -217,20 +216,7 @@ func (ch *churn) update(ctx context.Context, cfg jetstream.StreamConfig) error {
 func (ch *churn) ask(ctx context.Context, subject, body string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	m, err := ch.js.Conn().RequestWithContext(ctx, subject, []byte(body))
-	if err != nil {
-		return err
-	}
-	var answer struct {
-		Error *jetstream.APIError `json:"error"`
-	}
-	if err := json.Unmarshal(m.Data, &answer); err != nil {
-		return err
-	}
-	if answer.Error != nil {
-		return answer.Error
-	}
-	return nil
+	return askAPI(ctx, ch.js.Conn(), subject, body)
 }
 
 // haunt deletes GHOST and, mostly, makes it anew with other messages.

@@ -193,7 +193,14 @@ const (
 
 // ask makes a request that the Go client has no call for.
 func (r *reshaper) ask(subject, body string) error {
-	m, err := r.nc.Request(subject, []byte(body), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return askAPI(ctx, r.nc, subject, body)
+}
+
+// askAPI makes a request to the API; what it answers beside an error is of no interest.
+func askAPI(ctx context.Context, nc *nats.Conn, subject, body string) error {
+	m, err := nc.RequestWithContext(ctx, subject, []byte(body))
 	if err != nil {
 		return err
 	}
