@@ -14,6 +14,7 @@ import (
 	"weir/internal/apierr"
 	"weir/internal/machine"
 	"weir/internal/router"
+	"weir/internal/runner"
 	"weir/internal/stream"
 	"weir/internal/subject"
 	"weir/internal/wire"
@@ -236,21 +237,19 @@ func (f *feed) takeMessageLocked(m *router.Msg) {
 	f.queue = append(f.queue, a)
 }
 
-// parseArrival reads the reply subject of a delivered message:
-// $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<sseq>.<cseq>.<time>.<pending>[.<random>]
+// parseArrival reads the reply subject of a delivered message, in either version; behind the consumer come
+// <deliveries>.<sseq>.<cseq>.<time>.<pending>[.<random>].
 func parseArrival(reply string) (a arrival, err error) {
-	t := strings.Split(reply, ".")
-	if len(t) >= 11 {
-		t = t[2:]
-	}
-	if len(t) < 9 {
+	s, ok := runner.ReadSubject(reply)
+	t := strings.Split(s.Rest, ".")
+	if !ok || len(t) < 5 {
 		return a, fmt.Errorf("message with reply subject %q", reply)
 	}
 	var errs [4]error
-	a.seq, errs[0] = strconv.ParseUint(t[5], 10, 64)
-	a.consumerSeq, errs[1] = strconv.ParseUint(t[6], 10, 64)
-	a.time, errs[2] = strconv.ParseInt(t[7], 10, 64)
-	a.pending, errs[3] = strconv.ParseUint(t[8], 10, 64)
+	a.seq, errs[0] = strconv.ParseUint(t[1], 10, 64)
+	a.consumerSeq, errs[1] = strconv.ParseUint(t[2], 10, 64)
+	a.time, errs[2] = strconv.ParseInt(t[3], 10, 64)
+	a.pending, errs[3] = strconv.ParseUint(t[4], 10, 64)
 	return a, errors.Join(errs[:]...)
 }
 

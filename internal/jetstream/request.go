@@ -115,13 +115,19 @@ func (n *Node) Intercept(acc *account.Account) error {
 	return nil
 }
 
+// Families are the first tokens of the API's subjects behind the prefix. Where they may name the domain these are
+// taken one by one, as applications use the rest of that prefix: $JS.<domain>.API.$KV.>
+func Families() []string {
+	return []string{"INFO", "STREAM", "CONSUMER", "DIRECT", "META", "SERVER", "ACCOUNT"}
+}
+
 // intercepts are the subjects that Intercept takes. Of those that name the domain, it leaves what is not of the API to
 // whoever wants it.
 func (n *Node) intercepts() []string {
 	subjects := []string{"$JS.API.>", "$JS.ACK.>", "$JS.FC.>"}
 	if n.cfg.Domain != "" {
-		for _, rest := range [...]string{"INFO", "STREAM.>", "CONSUMER.>", "DIRECT.>", "META.>", "SERVER.>", "ACCOUNT.>"} {
-			subjects = append(subjects, n.domainPrefix()+rest)
+		for _, family := range Families() {
+			subjects = append(subjects, n.domainPrefix()+family, n.domainPrefix()+family+".>")
 		}
 	}
 	return subjects

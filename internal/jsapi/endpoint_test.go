@@ -50,7 +50,7 @@ func TestFind(t *testing.T) {
 }
 
 // TestTable: every subject has a handler and, unless it answers with headers, a
-// type; consumers' subjects name their stream first.
+// type; consumers' subjects name their stream first; clients reach them by the name of the domain, too.
 func TestTable(t *testing.T) {
 	for _, e := range table() {
 		direct := strings.HasPrefix(e.subject, "DIRECT.")
@@ -62,6 +62,9 @@ func TestTable(t *testing.T) {
 		}
 		if e.writes && e.waits {
 			t.Errorf("%s: writes would lose their order", e.subject)
+		}
+		if family, _, _ := strings.Cut(e.subject, "."); !slices.Contains(jetstream.Families(), family) {
+			t.Errorf("%s: not to be reached by the name of the domain", e.subject)
 		}
 	}
 }
