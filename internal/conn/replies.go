@@ -7,9 +7,12 @@ import (
 	"weir/internal/conf"
 )
 
-// keptReplies is how many reply subjects of one client are remembered for certain; twice
-// as many are at most, of which the oldest are forgotten first.
-const keptReplies = 16 << 10
+// So many reply subjects of one client, of so many bytes together, are remembered for
+// certain; twice as many are at most, of which the oldest are forgotten first.
+const (
+	keptReplies    = 16 << 10
+	keptReplyBytes = 2 << 20
+)
 
 // replies are the reply subjects of received requests, to which a client with
 // allow_responses may publish for a while although nothing else allows it.
@@ -20,6 +23,7 @@ type replies struct {
 	// recent takes new ones; when it is full it becomes older, and what was older is
 	// forgotten. No subject is in both.
 	recent, older map[string]*reply
+	recentBytes   int // of the subjects in recent
 }
 
 type reply struct {
@@ -31,8 +35,13 @@ type reply struct {
 func (r *replies) allow(subject []byte, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.recent == nil || len(r.recent) >= keptReplies {
-		r.recent, r.older = make(map[string]*reply), r.recent
+	_, again := r.recent[string(subject)]
+	full := len(r.recent) >= keptReplies || r.recentBytes+len(subject) > keptReplyBytes
+	if r.recent == nil || full && !again {
+		r.recent, r.older, r.recentBytes = make(map[string]*reply), r.recent, 0
+	}
+	if !again {
+		r.recentBytes += len(subject)
 	}
 	entry := &reply{left: r.permission.MaxMsgs}
 	if r.permission.Expires > 0 {
@@ -53,11 +62,9 @@ func (r *replies) use(subject []byte, now time.Time) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	in := r.recent
-	entry := in[string(subject)]
-	if entry == nil {
-		in = r.older
-		entry = in[string(subject)]
+	entry, recent := r.recent[string(subject)]
+	if !recent {
+		entry = r.older[string(subject)]
 	}
 	if entry == nil {
 		return false
@@ -66,8 +73,14 @@ func (r *replies) use(subject []byte, now time.Time) bool {
 	if allowed {
 		entry.left--
 	}
-	if !allowed || entry.left == 0 {
-		delete(in, string(subject))
+	if allowed && entry.left != 0 {
+		return true
+	}
+	if recent {
+		r.recentBytes -= len(subject)
+		delete(r.recent, string(subject))
+	} else {
+		delete(r.older, string(subject))
 	}
 	return allowed
 }

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,6 +35,40 @@ func TestManyRepliesAllowed(t *testing.T) {
 	r.allow(subject(0), now)
 	if r.use(subject(0), now.Add(time.Minute)) {
 		t.Error("an answer is allowed when its time is over")
+	}
+}
+
+// Long reply subjects are remembered within a bound of bytes, the last ones for certain.
+func TestLongRepliesAllowed(t *testing.T) {
+	now := time.Unix(1000, 0)
+	r := replies{permission: &conf.ResponsePermission{MaxMsgs: 1}}
+	long := strings.Repeat("x", 4000)
+	subject := func(i int) []byte { return fmt.Append(nil, long, i) }
+	const certain = keptReplyBytes / 4010
+	const n = 5*certain + 1
+	bytesOf := func(m map[string]*reply) (n int) {
+		for s := range m {
+			n += len(s)
+		}
+		return n
+	}
+	for i := range n {
+		r.allow(subject(i), now)
+		r.allow(subject(i), now)
+		if i%3 == 0 && !r.use(subject(i), now) {
+			t.Fatalf("the answer to request %d is not allowed", i)
+		}
+	}
+	if kept := bytesOf(r.recent) + bytesOf(r.older); kept > 2*keptReplyBytes {
+		t.Fatalf("%d bytes of subjects are remembered", kept)
+	}
+	if r.recentBytes != bytesOf(r.recent) {
+		t.Errorf("%d bytes are counted where %d are remembered", r.recentBytes, bytesOf(r.recent))
+	}
+	for i := n - certain; i < n; i++ {
+		if i%3 != 0 && !r.use(subject(i), now) {
+			t.Fatalf("the answer to request %d of %d is not allowed", i, n)
+		}
 	}
 }
 
