@@ -9,7 +9,6 @@ import (
 )
 
 const (
-	maxHandshakes = 64
 	// A reason for refusing a peer is logged once in this time.
 	refusalLoggedEvery = 30 * time.Second
 	refusalsRemembered = 128
@@ -29,16 +28,14 @@ func (m *Mesh) accept() {
 			}
 			continue
 		}
-		select {
-		case m.handshakes <- struct{}{}:
-		case <-m.ctx.Done():
-			conn.Close()
-			return
-		}
+		h := m.handshakes.begin(conn, m.stranger(hostOf(conn.RemoteAddr())))
 		m.group.Go(func() {
 			l, err := m.welcome(conn)
-			<-m.handshakes
+			open := m.handshakes.end(h)
 			if err != nil {
+				if !open {
+					err = errMadeRoom
+				}
 				conn.Close()
 				m.logRefusal(conn, err)
 				return
@@ -55,11 +52,7 @@ func (m *Mesh) logRefusal(conn net.Conn, err error) {
 	if m.ctx.Err() != nil || errors.Is(err, errSilent) || (errors.As(err, &r) && r.Quiet) {
 		return
 	}
-	host, _, splitErr := net.SplitHostPort(conn.RemoteAddr().String())
-	if splitErr != nil {
-		host = conn.RemoteAddr().String()
-	}
-	key, now := host+" "+err.Error(), m.cfg.Clock.Now()
+	key, now := hostOf(conn.RemoteAddr())+" "+err.Error(), m.cfg.Clock.Now()
 	m.mu.Lock()
 	last, known := m.refused[key]
 	if len(m.refused) >= refusalsRemembered {

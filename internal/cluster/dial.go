@@ -30,10 +30,11 @@ type target struct {
 	wake           chan struct{} // a link has ended
 	gone           chan struct{} // closed when nobody lives there any more
 
-	// node and name are who was found there last, or is said to be; guarded by
-	// Mesh.mu.
+	// node and name are who was found there last, or is said to be, host is where the
+	// address led; guarded by Mesh.mu.
 	node base.NodeID
 	name string
+	host string
 	// lastError is what was logged last, so that a repetition is not; lastWarned
 	// tells that it was a warning.
 	lastError  string
@@ -202,6 +203,9 @@ func (m *Mesh) dial(t *target, kind linkKind) error {
 	case err != nil:
 		return fmt.Errorf("connecting: %w", err)
 	}
+	m.mu.Lock()
+	t.host = hostOf(conn.RemoteAddr())
+	m.mu.Unlock()
 	l, err := m.introduce(conn, t, kind)
 	if err != nil {
 		conn.Close()

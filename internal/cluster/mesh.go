@@ -145,12 +145,11 @@ type Mesh struct {
 	handler Handler
 	boot    uint64 // differs between runs of the node
 
-	ctx      context.Context
-	cancel   context.CancelFunc
-	group    sync.WaitGroup
-	listener net.Listener
-	// handshakes bounds accepted connections that are not links yet.
-	handshakes chan struct{}
+	ctx        context.Context
+	cancel     context.CancelFunc
+	group      sync.WaitGroup
+	listener   net.Listener
+	handshakes handshakes
 
 	eventMu sync.Mutex
 
@@ -209,14 +208,13 @@ func New(cfg Config, r *router.Router, h Handler) (*Mesh, error) {
 	cfg.MaxPendingData = cmp.Or(cfg.MaxPendingData, defaultMaxPendingData+largestMessages*cfg.MaxPayload)
 	cfg.MaxPendingRaft = cmp.Or(cfg.MaxPendingRaft, defaultMaxPendingRaft+largestMessages*cfg.MaxPayload)
 	m := &Mesh{
-		cfg:        cfg,
-		router:     r,
-		handler:    h,
-		handshakes: make(chan struct{}, maxHandshakes),
-		peers:      make(map[base.NodeID]*peer),
-		targets:    make(map[string]*target),
-		random:     rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Node))),
-		refused:    make(map[string]time.Time),
+		cfg:     cfg,
+		router:  r,
+		handler: h,
+		peers:   make(map[base.NodeID]*peer),
+		targets: make(map[string]*target),
+		random:  rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Node))),
+		refused: make(map[string]time.Time),
 	}
 	m.boot = m.random.Uint64()
 	m.data.Store(new([]*link))
