@@ -5,6 +5,14 @@ package api
 
 import "time"
 
+// Keys of a configuration's metadata that servers set, whatever a client gave. The first says which API level the configuration needs, and is
+// stored with it; the others, the level and the version of the server, are only in answers.
+const (
+	MetadataRequiredLevel = "_nats.req.level"
+	MetadataLevel         = "_nats.level"
+	MetadataVersion       = "_nats.ver"
+)
+
 // StreamConfig is a stream's configuration (io.nats.jetstream.api.v1
 // stream_configuration). Durations are nanoseconds in JSON.
 type StreamConfig struct {

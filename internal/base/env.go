@@ -48,7 +48,7 @@ type Logger interface {
 	Tracef(format string, args ...any)
 }
 
-// NopLogger drops everything; for tests.
+// NopLogger drops everything.
 type NopLogger struct{}
 
 func (NopLogger) Noticef(string, ...any) {}

@@ -2,8 +2,8 @@ package base
 
 import "sync/atomic"
 
-// Random draws well mixed numbers for choices that nobody must foresee for gain,
-// such as the member of a queue group (splitmix64). Equal seeds give equal numbers.
+// Random draws well mixed numbers (splitmix64) for choices that nobody gains by
+// foreseeing, such as the member of a queue group. Equal seeds give equal numbers.
 // It is safe for concurrent use and never waits; the zero Random has seed 0.
 type Random struct{ state atomic.Uint64 }
 

@@ -323,13 +323,7 @@ func requiredLevel(c *api.ConsumerConfig) int {
 	return 0
 }
 
-// levelKey is the metadata key under which the API level that a configuration needs is stored. Answers have two more, which
-// are never stored.
-const (
-	levelKey       = "_nats.req.level"
-	versionKey     = "_nats.ver"
-	serverLevelKey = "_nats.level"
-)
+const levelKey = api.MetadataRequiredLevel
 
 // storedMetadata is what is kept of a configuration's metadata. Those that say nothing else share it: they are many, and it is
 // never changed.

@@ -133,7 +133,7 @@ func (c *Consumer) Paused(now time.Time) bool {
 	return c.Config.PauseUntil != nil && now.Before(*c.Config.PauseUntil)
 }
 
-// NumPending is the number of messages that wait for an ack, NumRedelivered those among them delivered more than once.
+// NumAckPending is the number of messages that wait for an ack, NumRedelivered that of those among them delivered more than once.
 func (c *Consumer) NumAckPending() int  { return c.pending.n }
 func (c *Consumer) NumRedelivered() int { return c.redelivered }
 
@@ -173,6 +173,7 @@ func (c *Consumer) Pause(until *time.Time) {
 // Verdict is what came of a delta.
 type Verdict byte
 
+// The verdicts. Only Applied changed anything.
 const (
 	Applied   Verdict = iota
 	Repeated          // its number was applied before

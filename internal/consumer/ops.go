@@ -206,7 +206,7 @@ func decodeOps(buf []byte, v opVisitor) error {
 	return nil
 }
 
-// seqs reads what appendSeqs wrote.
+// decodeSeqs reads what appendSeqs wrote.
 func decodeSeqs(r *base.Decoder, visit func(uint64)) {
 	next, total := uint64(0), uint64(0)
 	for runs := r.Uvarint(); runs > 0 && !r.Bad; runs-- {

@@ -4,8 +4,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"hash/fnv"
-
 	"time"
+
 	"weir/internal/api"
 	"weir/internal/base"
 	"weir/internal/subject"
@@ -207,7 +207,8 @@ func (l *loader) config(id uint64, value []byte) error {
 			return base.Corruptf("consumer %d: filter %q", id, f)
 		}
 	}
-	c := &Consumer{ID: id, Created: time.Unix(0, d.Created).UTC(), LastPerSubject: d.LastPerSubject, GivenBefore: d.GivenBefore, pending: pendingSet{shared: l.spans}}
+	c := &Consumer{ID: id, Created: time.Unix(0, d.Created).UTC(), LastPerSubject: d.LastPerSubject, GivenBefore: d.GivenBefore,
+		pending: pendingSet{shared: l.spans}}
 	d.Config.Metadata = shareMetadata(d.Config.Metadata)
 	c.setConfig(d.Config)
 	l.list = append(l.list, c)

@@ -72,8 +72,8 @@ func Same(a, b *api.ConsumerConfig) bool {
 
 func clientMetadata(from map[string]string) map[string]string {
 	m := maps.Clone(from)
-	delete(m, versionKey)
-	delete(m, serverLevelKey)
+	delete(m, api.MetadataVersion)
+	delete(m, api.MetadataLevel)
 	delete(m, levelKey)
 	if len(m) == 0 {
 		return nil

@@ -140,8 +140,8 @@ func withVersion(from map[string]string) map[string]string {
 	if m == nil {
 		m = make(map[string]string, 2)
 	}
-	m["_nats.level"] = strconv.Itoa(jetstream.APILevel)
-	m["_nats.ver"] = wire.ServerVersion
+	m[api.MetadataLevel] = strconv.Itoa(jetstream.APILevel)
+	m[api.MetadataVersion] = wire.ServerVersion
 	return m
 }
 

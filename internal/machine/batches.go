@@ -34,15 +34,6 @@ func AppendPart(dst []byte, p stream.FastPart) []byte {
 	return append(dst, flags)
 }
 
-// decodePub takes a message off the front of r.
-func decodePub(r *base.Decoder) (p stream.Pub) {
-	subjectLen, headerLen, dataLen := r.Uvarint(), r.Uvarint(), r.Uvarint()
-	literal := r.Bytes(subjectLen)
-	p = stream.Pub{Header: r.Bytes(headerLen), Data: r.Bytes(dataLen)}
-	p.Subject = base.View(literal)
-	return p
-}
-
 // decodePart takes a place in a fast batch off the front of r.
 func decodePart(r *base.Decoder) (p stream.FastPart) {
 	id := r.Block()

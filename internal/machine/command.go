@@ -313,6 +313,20 @@ func AppendCopied(dst []byte, seq uint64, time int64, subject string, header, da
 	return AppendMessage(dst, subject, header, data)
 }
 
+// decodePub takes a message that AppendMessage wrote off the front of r. It points into what r reads.
+func decodePub(r *base.Decoder) stream.Pub {
+	subjectLen, headerLen, dataLen := r.Uvarint(), r.Uvarint(), r.Uvarint()
+	literal := r.Bytes(subjectLen)
+	return stream.Pub{Subject: base.View(literal), Header: r.Bytes(headerLen), Data: r.Bytes(dataLen)}
+}
+
+// decodeCopied takes a message that AppendCopied wrote off the front of r. It points into what r reads.
+func decodeCopied(r *base.Decoder) stream.Copied {
+	c := stream.Copied{Seq: r.Uvarint(), Time: r.Varint()}
+	c.Pub = decodePub(r)
+	return c
+}
+
 var errCommand = errors.New("command can not be read")
 
 // decodeHeader takes the header off a command.

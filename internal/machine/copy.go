@@ -5,7 +5,6 @@ import (
 
 	"weir/internal/apierr"
 	"weir/internal/base"
-	"weir/internal/stream"
 )
 
 // copy takes messages over from an origin, in their order, up to the first that there is no room for.
@@ -15,14 +14,10 @@ func (a *applier) copy(body []byte) error {
 	origin := string(r.Bytes(r.Uvarint()))
 	var refused *apierr.Error
 	for len(r.Rest) > 0 && !r.Bad && refused == nil {
-		c := stream.Copied{Seq: r.Uvarint(), Time: r.Varint()}
-		subjectLen, headerLen, dataLen := r.Uvarint(), r.Uvarint(), r.Uvarint()
-		literal := r.Bytes(subjectLen)
-		c.Header, c.Data = r.Bytes(headerLen), r.Bytes(dataLen)
+		c := decodeCopied(&r)
 		if r.Bad {
 			break
 		}
-		c.Subject = base.View(literal)
 		result, err := a.stream.Copy(origin, now, &c, &a.message)
 		if err != nil {
 			return err

@@ -19,14 +19,11 @@ func (a *applier) load(body []byte) error {
 	r := base.Decoder{Rest: body}
 	now := r.Varint()
 	for len(r.Rest) > 0 && !r.Bad {
-		m := msg.Message{Seq: r.Uvarint(), Time: r.Varint()}
-		subjectLen, headerLen, dataLen := r.Uvarint(), r.Uvarint(), r.Uvarint()
-		literal := r.Bytes(subjectLen)
-		m.Header, m.Data = r.Bytes(headerLen), r.Bytes(dataLen)
+		c := decodeCopied(&r)
 		if r.Bad {
 			break
 		}
-		m.Subject = base.View(literal)
+		m := msg.Message{Seq: c.Seq, Time: c.Time, Subject: c.Subject, Header: c.Header, Data: c.Data}
 		if err := a.stream.Load(now, &m); err != nil {
 			return err
 		}

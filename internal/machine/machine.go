@@ -136,8 +136,9 @@ func (m *Machine) Apply(index uint64, cmd []byte, out *Effects) error {
 	return nil
 }
 
-// untimely leaves out an Init of a stream that exists, as two leaders in a row may both propose one: the first counts. And
-// whatever else came before it.
+// untimely answers a command that is not for the stream as it stands, and leaves it out. Two leaders in a row may both propose an Init: the
+// first counts, and the second is content. To other commands the stream is not there: before Init, and while a backup is put in; nor is it
+// to Load… commands at other times.
 func (a *applier) untimely(k Kind) {
 	if k == KindInit {
 		a.reply(Reply{})

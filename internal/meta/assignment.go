@@ -149,7 +149,7 @@ func (a *Assignment) Unsupported(apiLevel int) (reason string) {
 	if a.unknown != "" {
 		return "unsupported - config error: " + a.unknown
 	}
-	required, ok := a.Config.Metadata[requiredLevelKey]
+	required, ok := a.Config.Metadata[api.MetadataRequiredLevel]
 	if !ok {
 		return ""
 	}
@@ -158,9 +158,6 @@ func (a *Assignment) Unsupported(apiLevel int) (reason string) {
 	}
 	return ""
 }
-
-// requiredLevelKey is the metadata that says which API level a stream needs.
-const requiredLevelKey = "_nats.req.level"
 
 // Loss says why the group can elect no leader, now or any more: so many of its members have
 // lost what they held that the others are no majority. It is empty otherwise. Members
@@ -230,7 +227,7 @@ func parseConfig(raw []byte) (config *api.StreamConfig, unknown string, err erro
 }
 
 // serverMetadata are the keys of metadata that servers set.
-var serverMetadata = []string{requiredLevelKey, "_nats.ver", "_nats.level"}
+var serverMetadata = []string{api.MetadataRequiredLevel, api.MetadataVersion, api.MetadataLevel}
 
 // SameConfig tells whether two configurations in JSON are equal, apart from
 // the metadata that servers set.

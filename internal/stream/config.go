@@ -26,12 +26,7 @@ const (
 	minMarkerTTL           = time.Second
 )
 
-// LevelKey is the metadata key under which the API level that a configuration needs is stored. Answers have two more, which
-// are never stored.
 const (
-	LevelKey         = "_nats.req.level"
-	versionKey       = "_nats.ver"
-	serverLevelKey   = "_nats.level"
 	persistDefault   = "default"
 	persistAsync     = "async"
 	jetStreamAPI     = "$JS.API"
@@ -395,8 +390,8 @@ func storedMetadata(from map[string]string, level int) map[string]string {
 	if m == nil {
 		m = map[string]string{}
 	}
-	delete(m, versionKey)
-	delete(m, serverLevelKey)
-	m[LevelKey] = strconv.Itoa(level)
+	delete(m, api.MetadataVersion)
+	delete(m, api.MetadataLevel)
+	m[api.MetadataRequiredLevel] = strconv.Itoa(level)
 	return m
 }

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"bytes"
 	"encoding/json"
 	"math/big"
 	"strings"
@@ -98,14 +97,4 @@ func counterValue(body []byte, total *big.Int) bool {
 	}
 	_, ok := total.SetString(doc.Value, 10)
 	return ok
-}
-
-// headerValue is the first value of a header; nil without one.
-func headerValue(block []byte, name string) []byte {
-	_, rest, ok := bytes.Cut(block, []byte("\r\n"+name+":"))
-	if !ok {
-		return nil
-	}
-	value, _, _ := bytes.Cut(rest, crlf)
-	return bytes.TrimSpace(value)
 }

@@ -163,6 +163,16 @@ func validTTL(value string) bool {
 	return ok
 }
 
+// headerValue is the first value of a header; nil without one.
+func headerValue(block []byte, name string) []byte {
+	_, rest, ok := bytes.Cut(block, []byte("\r\n"+name+":"))
+	if !ok {
+		return nil
+	}
+	value, _, _ := bytes.Cut(rest, crlf)
+	return bytes.TrimSpace(value)
+}
+
 // appendHeader is a copy of a block with one more header at its end.
 func appendHeader(block []byte, name, value string) []byte {
 	return slices.Concat(block[:len(block)-len(crlf)], []byte(name+": "+value), crlf, crlf)

@@ -9,7 +9,7 @@ import (
 )
 
 // enforceLimits removes the oldest messages until max_msgs and max_bytes hold. After an update they may be too many for one
-// entry: then Expire goes on.
+// entry: then Sweep goes on.
 func (s *Stream) enforceLimits() error {
 	for n := 0; n < s.StepMost && s.overLimits(); n++ {
 		if _, err := s.remove(s.store.State().FirstSeq, false); err != nil {

@@ -10,7 +10,7 @@ import (
 	"weir/internal/msg"
 )
 
-// Now is what NextExpiry says while a removal goes on: the next Expire is due at once.
+// Now is what NextExpiry says while a removal goes on: time has to pass at once, for Sweep to go on.
 const Now = 1
 
 // stepMost is the default of Stream.StepMost.
@@ -20,7 +20,7 @@ const stepMost = 4096
 const maxSweeps = 64
 
 // sweep is a removal of more messages than one entry takes out, or a look at that many. Which they are is settled when it begins:
-// messages that come later stay. It goes on with every Expire; sweeps take their turns in the order in which they began.
+// messages that come later stay. It goes on with every call of Sweep; sweeps take their turns in the order in which they began.
 type sweep struct {
 	number uint64
 	// Filter says which subjects; "" is all.
@@ -49,7 +49,7 @@ type Swept struct {
 	Done              bool
 }
 
-// beginSweep does the first step of a removal, and leaves the rest to Expire.
+// beginSweep does the first step of a removal, and leaves the rest to Sweep. done: there is no rest.
 func (s *Stream) beginSweep(w *sweep) (done bool, err error) {
 	if done, err = s.step(w); done || err != nil {
 		return done, err
@@ -85,7 +85,8 @@ func (s *Stream) step(w *sweep) (done bool, err error) {
 	return done, err
 }
 
-// Sweep goes on with what was begun, and tells visit how far each purge is that somebody waits for.
+// Sweep does one more step of the sweep that began first, or of a removal to meet the limits, and tells visit how far each
+// purge is that somebody waits for.
 func (s *Stream) Sweep(visit func(Swept)) error {
 	if len(s.sweeps) == 0 {
 		return s.enforceLimits()
@@ -127,8 +128,12 @@ func (s *Stream) loadSweeps() error {
 	var bad error
 	err := s.store.ScanKeys([]byte{keySweep}, func(key, value []byte) bool {
 		w := &sweep{}
-		if bad = json.Unmarshal(value, w); bad != nil || len(key) != 9 {
-			bad = base.Corruptf("sweep does not decode: %v", bad)
+		if len(key) != 9 {
+			bad = base.Corruptf("sweep key of %d bytes", len(key))
+			return false
+		}
+		if err := json.Unmarshal(value, w); err != nil {
+			bad = base.Corruptf("sweep does not decode: %w", err)
 			return false
 		}
 		w.number = binary.BigEndian.Uint64(key[1:])
