@@ -67,7 +67,8 @@ type client struct {
 	totalInMsgs, totalInBytes atomic.Int64
 	lastActivity              atomic.Int64 // unix nanoseconds
 	stalls                    atomic.Int64
-	ended                     atomic.Bool   // reason is set
+	ended                     atomic.Bool   // reason and lastWrite are set
+	lastWrite                 time.Time     // when all must be written
 	written                   chan struct{} // closed when the writer has ended
 }
 
@@ -222,6 +223,7 @@ func (c *client) end(reason Reason, text string) {
 	first := c.reason == ""
 	if first {
 		c.reason = reason
+		c.lastWrite = c.server.clock.Now().Add(reason.linger())
 		c.ended.Store(true)
 	}
 	if c.timer != nil {
@@ -248,14 +250,14 @@ func (c *client) end(reason Reason, text string) {
 		c.out.protocol(wire.AppendErr(nil, text))
 	}
 	// A deadline also frees a writer that is stuck already.
-	c.nc.SetWriteDeadline(c.server.clock.Now().Add(lingerTime))
+	c.nc.SetWriteDeadline(c.lastWrite)
 	c.out.finish()
 }
 
 // linger reads and drops what the client still sends, so that closing the
-// socket with unread bytes does not destroy the -ERR on its way.
+// socket with unread bytes does not destroy the -ERR on its way. The writer sees
+// to it that it ends.
 func (c *client) linger(buf []byte) {
-	c.nc.SetReadDeadline(c.server.clock.Now().Add(lingerTime))
 	for {
 		if _, err := c.nc.Read(buf); err != nil {
 			return
@@ -305,9 +307,7 @@ func (c *client) write() {
 				break
 			}
 			n := totalLength(taken)
-			if !c.ending() {
-				c.nc.SetWriteDeadline(c.server.clock.Now().Add(c.server.cfg().Limits.WriteDeadline))
-			}
+			c.setWriteDeadline()
 			err := writeTo(c.nc, taken, &iov)
 			c.out.done(taken, n)
 			if err != nil {
@@ -315,6 +315,17 @@ func (c *client) write() {
 				return
 			}
 		}
+	}
+}
+
+// setWriteDeadline is for the next write.
+func (c *client) setWriteDeadline() {
+	if !c.ending() {
+		c.nc.SetWriteDeadline(c.server.clock.Now().Add(c.server.cfg().Limits.WriteDeadline))
+	}
+	// end may have come in between, and what it allowed must hold.
+	if c.ending() {
+		c.nc.SetWriteDeadline(c.lastWrite)
 	}
 }
 

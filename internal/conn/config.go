@@ -56,8 +56,12 @@ const (
 
 	// firstPing comes soon after CONNECT to measure the round trip time.
 	firstPing = 2 * time.Second
-	// lingerTime is how long a client that is sent away may take to read why.
+	// lingerTime is how long a client that is sent away may take to read why, and then
+	// to close its side.
 	lingerTime = 250 * time.Millisecond
+	// shutdownTime is how long a client may take to read what is queued for it when the
+	// server shuts down.
+	shutdownTime = 750 * time.Millisecond
 	// maxStall is how long a publisher waits for a congested receiver after
 	// each read.
 	maxStall = 10 * time.Millisecond

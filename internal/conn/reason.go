@@ -1,5 +1,7 @@
 package conn
 
+import "time"
+
 // Reason says why a connection ended, in the words of the monitoring endpoints.
 type Reason string
 
@@ -28,6 +30,14 @@ const (
 
 // slow tells whether the client was sent away for not reading fast enough.
 func (r Reason) slow() bool { return r == ReasonSlowPending || r == ReasonSlowWrite }
+
+// linger is how long the client may take to read what is queued for it.
+func (r Reason) linger() time.Duration {
+	if r == ReasonServerShutdown {
+		return shutdownTime
+	}
+	return lingerTime
+}
 
 // Texts of -ERR.
 const (
