@@ -260,13 +260,10 @@ func (in *ingest) unstageLocked(id string) {
 	}
 }
 
-// unstageAllLocked forgets all batches, and the flow of the fast ones.
 func (in *ingest) unstageAllLocked() {
 	for id := range in.staged {
 		in.unstageLocked(id)
 	}
-	in.s.node.batches.fast.Add(-int64(len(in.flows)))
-	clear(in.flows)
 }
 
 // dropIdle abandons batches that had no message for too long, and tells whether

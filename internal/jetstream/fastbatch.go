@@ -181,6 +181,12 @@ func (in *ingest) closeFlowLocked(id string) {
 	}
 }
 
+func (in *ingest) closeAllFlowsLocked() {
+	for id := range in.flows {
+		in.closeFlowLocked(id)
+	}
+}
+
 // dropIdleFlowsLocked forgets the batches that had no message since a time, as the
 // stream does.
 func (in *ingest) dropIdleFlowsLocked(since time.Time) {

@@ -164,9 +164,11 @@ func (in *ingest) stopLocked() {
 	in.s.await(-in.bytes)
 	in.open, in.full, in.bytes, in.messages = nil, nil, 0, 0
 	in.unstageAllLocked()
+	in.closeAllFlowsLocked()
 }
 
-// configChanged follows a change of the stream's configuration.
+// configChanged follows a change of the stream's configuration. Clients may know of
+// it already and have begun batches, which go on unless their kind is not allowed.
 func (in *ingest) configChanged() {
 	cfg := in.s.appliedConfig()
 	in.mu.Lock()
@@ -175,8 +177,11 @@ func (in *ingest) configChanged() {
 		return
 	}
 	in.rules = cfg
-	if !cfg.AllowAtomic || !cfg.AllowBatched {
+	if !cfg.AllowAtomic {
 		in.unstageAllLocked()
+	}
+	if !cfg.AllowBatched {
+		in.closeAllFlowsLocked()
 	}
 	if err := in.subscribeLocked(cfg.Subjects); err != nil {
 		in.s.node.cfg.Logger.Errorf("Subscribe to the subjects of stream %s: %v", in.s.name, err)

@@ -127,6 +127,27 @@ func TestAtomicBatch(t *testing.T) {
 	r.sameOnAll("AB")
 }
 
+// An update of something else leaves batches open, also where one kind of them is allowed only.
+func TestBatchesGoOnThroughUpdate(t *testing.T) {
+	r := sharedRows(t)
+	describe := func(c *api.StreamConfig) { c.Description = "other" }
+	r.stream("ABU", 1, func(c *api.StreamConfig) { c.AllowAtomic = true })
+	r.batchAck(batchMsg("ABU.a", "1", 1, ""))
+	r.update("ABU", describe)
+	if ack := r.batchAck(batchMsg("ABU.a", "1", 2, "1")); ack.BatchSize != 2 {
+		t.Errorf("atomic batch after an update: %+v", ack)
+	}
+	r.stream("FBU", 1, func(c *api.StreamConfig) { c.AllowBatched = true })
+	f := r.fastBatch("1", 4, "ok")
+	f.pub("FBU.a", 1, 0)
+	f.want(`{"type":"ack","seq":0,"msgs":4}`)
+	r.update("FBU", describe)
+	for seq := range 4 {
+		f.pub("FBU.a", seq+2, 1)
+	}
+	f.want(`{"type":"ack","seq":4,"msgs":4}`)
+}
+
 func TestAtomicBatchLimits(t *testing.T) {
 	r := sharedRows(t)
 	r.stream("ABL", 1, allowBatches)
