@@ -196,6 +196,37 @@ func TestSystemRequests(t *testing.T) {
 	}
 }
 
+// An account whose name is the word for all of them hears of itself alone.
+func TestAccountNamedPing(t *testing.T) {
+	s := startWith(t, `
+listen: "127.0.0.1:-1"
+accounts {
+  $SYS { users: [{user: "sys", password: "pw"}] }
+  PING { users: [{user: "ping", password: "pw"}] }
+  APP { users: [{user: "app", password: "pw"}] }
+}`)
+	const subject, all = "$SYS.REQ.ACCOUNT.PING.STATZ", `{"include_unused":true}`
+	ping := connect(t, s, "ping")
+	for _, body := range []string{"", all, `{"accounts":["APP"],"include_unused":true}`} {
+		if got := ask(t, ping, subject, body, "data", "account_statz", "acc"); got != "PING" {
+			t.Errorf("%s: account %s", body, got)
+		}
+	}
+	for user, accounts := range map[string]int{"ping": 1, "app": 1, "sys": len(s.accounts.Accounts())} {
+		m, err := connect(t, s, user).Request(subject, []byte(all), patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var doc struct{ Data monitor.Accstatz }
+		if err := json.Unmarshal(m.Data, &doc); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(doc.Data.Accounts); n != accounts {
+			t.Errorf("user %s hears of %d accounts, not %d", user, n, accounts)
+		}
+	}
+}
+
 // TestDirectConsumersAreApart: what a mirror reads through is no consumer of the application's.
 func TestDirectConsumersAreApart(t *testing.T) {
 	s := monitored(t)

@@ -230,6 +230,9 @@ func (y *system) serve(acc *account.Account, subject string, body []byte) (any, 
 		return nil, err
 	}
 	about, name, _ := strings.Cut(strings.TrimPrefix(subject, accountRequests), ".")
+	if about == "PING" && name == "STATZ" {
+		about = allAccounts
+	}
 	return y.serveAccount(about, name, body)
 }
 
@@ -320,6 +323,10 @@ func (y *system) serveOwn(name, subject string, body []byte) (any, error) {
 	return y.serveAccount(name, "CONNZ", body)
 }
 
+// allAccounts, as the name of an account, stands for all, or for those that the body
+// names. Only the system account may ask for them.
+const allAccounts = ""
+
 // serveAccount answers requests about an account.
 func (y *system) serveAccount(name, request string, body []byte) (any, error) {
 	data, err := y.accountData(name, request, body)
@@ -363,7 +370,7 @@ func (y *system) accountData(name, request string, body []byte) (any, error) {
 		return nil, errNoAnswer
 	}
 	return answerWith(body, func(opts monitor.AccstatzOptions) (*monitor.Accstatz, error) {
-		if name != "PING" {
+		if name != allAccounts {
 			opts.Accounts = []string{name}
 		}
 		doc := y.doc.Accstatz(opts)
