@@ -329,7 +329,8 @@ func streamConfig(name string, storage api.Storage, replicas int) api.StreamConf
 	}
 }
 
-// createStream makes a stream on the given nodes and waits for its leader.
+// createStream makes a stream on the given nodes and waits for its leader, and until
+// the other replicas are open.
 func (c *testCluster) createStream(cfg api.StreamConfig, on ...*harness) {
 	c.t.Helper()
 	raw, err := json.Marshal(cfg)
@@ -338,6 +339,9 @@ func (c *testCluster) createStream(cfg api.StreamConfig, on ...*harness) {
 	}
 	c.propose(&meta.StreamCreate{Account: on[0].acc.Name(), Config: raw, Nodes: ids(on)})
 	c.leader(cfg.Name)
+	c.until("replicas of "+cfg.Name, func() bool {
+		return !slices.ContainsFunc(on, func(h *harness) bool { return h.stream(cfg.Name) == nil })
+	})
 }
 
 func ids(on []*harness) (nodes []base.NodeID) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"weir/internal/api"
+	"weir/internal/jetstream"
 )
 
 // TestFullDiskIsTold has a replica stop as there is no space left: the system account hears of it, and
@@ -15,14 +16,15 @@ func TestFullDiskIsTold(t *testing.T) {
 	r.stream("FULL", 3)
 	told := r.listen(r.sys, "SERVER.OUT_OF_STORAGE")
 	follower := 0
-	for _, st := range r.servers[0].node.Streams() {
-		if st.Leads() {
-			follower = 1
-		}
+	if r.info("FULL").Cluster.Leader == "n1" {
+		follower = 1
 	}
-	for _, st := range r.servers[follower].node.Streams() {
-		st.Stopped(fmt.Errorf("apply entry 7: writing segment 1: %w", syscall.ENOSPC))
-	}
+	var st *jetstream.Stream
+	r.until("the replica is open", func() bool {
+		st = r.servers[follower].node.Stream("APP", "FULL")
+		return st != nil
+	})
+	st.Stopped(fmt.Errorf("apply entry 7: writing segment 1: %w", syscall.ENOSPC))
 	doc := r.next(told)
 	if doc["type"] != api.ServerOutOfSpaceAdvisoryType || doc["server"] != fmt.Sprint("n", follower+1) || doc["stream"] != "FULL" || doc["server_id"] == "" {
 		t.Errorf("%v", doc)

@@ -284,6 +284,8 @@ func TestFastBatchAcrossAccounts(t *testing.T) {
 		t.Fatal(err, m)
 	}
 	for i := range 3 {
+		s := c.servers[i]
+		until(t, "the node knows of the stream", func() bool { return s.router.HasInterest(s.accounts.Account("A"), "orders.1") })
 		b := c.connectAs(i, "b")
 		inbox := b.NewInbox()
 		sub, err := b.SubscribeSync(inbox + ".>")

@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
@@ -41,35 +42,51 @@ func (r *rows) raftz(options string) (list []monitor.Raftz) {
 	return list
 }
 
-// agreed wants all servers to know a group, and one to lead it.
-func (r *rows) agreed(list []monitor.Raftz, account, name string) {
+// agreed waits until all servers know a group, and one to lead it: a replica that lags
+// opens late.
+func (r *rows) agreed(options, account, name string) {
 	r.t.Helper()
+	var why string
+	defer func() {
+		if r.t.Failed() {
+			r.t.Log(why)
+		}
+	}()
+	r.until("agreement on "+name, func() bool {
+		why = unlike(r.raftz(options), account, name)
+		return why == ""
+	})
+}
+
+// unlike tells what is wrong with what servers know of a group, and of no other.
+func unlike(list []monitor.Raftz, account, name string) string {
 	leaders, named := 0, ""
 	for _, doc := range list {
 		g := doc[account][name]
 		if g == nil || len(doc) != 1 {
-			r.t.Fatalf("%v has no %s", doc, name)
+			return fmt.Sprintf("%v has no %s", doc, name)
 		}
 		if g.State == "LEADER" {
 			leaders, named = leaders+1, g.ID
 		}
 		if g.Size != 3 || g.QuorumNeeded != 2 || !g.EverHadLeader || g.Applied == 0 || g.Committed < g.Applied || len(g.Peers) != 2 {
-			r.t.Errorf("%+v", g)
+			return fmt.Sprintf("%+v", g)
 		}
 	}
 	for _, doc := range list {
 		if g := doc[account][name]; leaders != 1 || g.Leader != named {
-			r.t.Errorf("%s is led by %q, %d lead", name, g.Leader, leaders)
+			return fmt.Sprintf("%s is led by %q, %d lead", name, g.Leader, leaders)
 		}
 	}
+	return ""
 }
 
 func TestRaftGroups(t *testing.T) {
 	r := sharedRows(t)
 	name := r.stream("RAFTZ", 3).Cluster.RaftGroup
-	r.agreed(r.raftz(""), "SYS", "_meta_")
-	r.agreed(r.raftz(`{"group":"_meta_"}`), "SYS", "_meta_")
-	r.agreed(r.raftz(`{"account":"APP"}`), "APP", name)
+	r.agreed("", "SYS", "_meta_")
+	r.agreed(`{"group":"_meta_"}`, "SYS", "_meta_")
+	r.agreed(`{"account":"APP"}`, "APP", name)
 	for _, doc := range r.raftz(`{"account":"APP","group":"` + name + `"}`) {
 		if len(doc["APP"]) != 1 {
 			t.Errorf("%v is more than one group", doc)

@@ -40,14 +40,16 @@ type load struct {
 	r         *rows
 	stream    string
 	quit      chan struct{}
+	done      chan struct{} // nothing more is published
 	work      sync.WaitGroup
 	published int
 	seen      map[uint64]bool // by sequence: whether its ack was confirmed
 }
 
 func (r *rows) load(stream, consumer string) *load {
-	l := &load{r: r, stream: stream, quit: make(chan struct{}), seen: map[uint64]bool{}}
+	l := &load{r: r, stream: stream, quit: make(chan struct{}), done: make(chan struct{}), seen: map[uint64]bool{}}
 	l.work.Go(func() {
+		defer close(l.done)
 		for i := 0; ; i++ {
 			select {
 			case <-l.quit:
@@ -63,12 +65,12 @@ func (r *rows) load(stream, consumer string) *load {
 	return l
 }
 
-// consume acks with confirmation until told to stop and nothing is left.
+// consume acks with confirmation until nothing more is published and nothing is left.
 func (l *load) consume(name string) {
 	stopped := false
 	for r := l.r; r.ctx.Err() == nil; {
 		select {
-		case <-l.quit:
+		case <-l.done:
 			stopped = true
 		default:
 		}

@@ -118,7 +118,7 @@ func (r *rows) fill(name string, replicas int) {
 	for _, seq := range []int{1, 2, 17, 60} {
 		r.must(r.app, "STREAM.MSG.DELETE."+name, fmt.Sprintf(`{"seq":%d}`, seq))
 	}
-	r.consumer(name, "busy", `"durable_name":"busy","ack_policy":"explicit","max_deliver":5`)
+	r.consumer(name, "busy", `"durable_name":"busy","ack_policy":"explicit","max_deliver":5,"ack_wait":600000000000`)
 	r.consumer(name, "filtered", `"durable_name":"filtered","ack_policy":"explicit","filter_subject":"`+name+`.3"`)
 	r.consumer(name, "fresh", `"durable_name":"fresh","ack_policy":"none","deliver_policy":"new"`)
 	c, err := r.js.Consumer(r.ctx, name, "busy")

@@ -221,16 +221,15 @@ func TestRow43_PurgeUnderPublish(t *testing.T) {
 		stop, done := make(chan struct{}), make(chan int)
 		go func() {
 			n := 0
+			defer func() { done <- n }()
 			for {
 				select {
 				case <-stop:
-					done <- n
 					return
 				default:
 				}
-				if r.tryPublish(name+".x") == nil {
-					n++
-				}
+				r.publish(name+".x", 1)
+				n++
 			}
 		}()
 		var purged api.StreamPurgeResponse
@@ -350,21 +349,24 @@ func TestRow53_DeleteMessage(t *testing.T) {
 func TestRow58_FromTheFuture(t *testing.T) {
 	r := sharedRows(t)
 	r.stream("R58", 3)
-	leader := r.metaLeader()
 	for name, more := range map[string]string{
 		"R58L": `,"metadata":{"_nats.req.level":"99"}`, "R58N": `,"metadata":{"_nats.req.level":"much"}`, "R58F": `,"a_field_of_tomorrow":1`,
 	} {
 		var nodes []base.NodeID
-		leader.node.View(func(s *meta.State) {
+		r.metaLeader().node.View(func(s *meta.State) {
 			for _, n := range s.Nodes() {
 				nodes = append(nodes, n.ID)
 			}
 		})
 		raw := strings.Replace(limited(name, more), `"num_replicas":1`, `"num_replicas":3`, 1)
-		result, err := leader.node.ProposeMeta(r.ctx, &meta.StreamCreate{Account: "APP", Config: []byte(raw), RaftName: "S-R3F-00000000", Cluster: "test", Nodes: nodes})
-		if err != nil || result.Err != nil {
-			t.Fatal(err, result.Err)
-		}
+		create := &meta.StreamCreate{Account: "APP", Config: []byte(raw), RaftName: "S-R3F-00000000", Cluster: "test", Nodes: nodes}
+		r.until(name+" is made", func() bool { // another may lead meanwhile
+			result, err := r.metaLeader().node.ProposeMeta(r.ctx, create)
+			if err == nil && result.Err != nil {
+				t.Fatal(result.Err)
+			}
+			return err == nil
+		})
 	}
 	var list api.StreamListResponse
 	r.must(r.app, "STREAM.LIST", nil).into(t, &list)

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"weir/internal/api"
+	"weir/internal/apierr"
 	"weir/internal/meta"
 )
 
@@ -195,13 +196,18 @@ func (a *answer) into(t testing.TB, doc any) {
 	}
 }
 
-// ask sends a request to the API, again if nobody answered in time: what a client does.
+// ask sends a request to the API, again if nobody answered in time or, by the answer, could:
+// what a client does.
 func (r *rows) ask(nc *nats.Conn, subj string, body any) *answer {
 	r.t.Helper()
 	for {
 		m, err := nc.Request("$JS.API."+subj, encode(r.t, body), 6*time.Second)
 		if err == nil {
-			return parse(r.t, m)
+			a := parse(r.t, m)
+			if a.code() != int(apierr.JSClusterNotAvailErr.ErrCode) || r.ctx.Err() != nil {
+				return a
+			}
+			continue
 		}
 		if !errors.Is(err, nats.ErrTimeout) || r.ctx.Err() != nil {
 			r.t.Fatalf("%s: %v", subj, err)
