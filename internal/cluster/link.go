@@ -263,7 +263,8 @@ func (l *link) run() {
 
 // read handles frames until the link fails.
 func (l *link) read() error {
-	in := receiver{link: l, accounts: make(names), queueNames: make(names)}
+	in := receiver{link: l, queueNames: make(names)}
+	in.inbound = l.mesh.router.Inbound(l, &in.batch)
 	buf := make([]byte, readBufferSize)
 	filled := 0
 	for {

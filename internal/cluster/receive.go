@@ -15,7 +15,7 @@ type receiver struct {
 	batch      router.Batch
 	message    message
 	queues     []string
-	accounts   names
+	inbound    *router.Inbound
 	queueNames names
 }
 
@@ -98,10 +98,8 @@ func (in *receiver) takeMessage(body []byte) error {
 	for _, queue := range in.message.queues {
 		in.queues = append(in.queues, in.queueNames.get(queue))
 	}
-	l := in.link
-	l.stats.inMessages.Add(1)
-	account := in.accounts.get(in.message.account)
-	l.mesh.router.DeliverFromRoute(l, &in.batch, account, &in.message.msg, in.queues)
+	in.link.stats.inMessages.Add(1)
+	in.inbound.Deliver(in.message.account, &in.message.msg, in.queues)
 	return nil
 }
 

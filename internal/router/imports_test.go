@@ -135,7 +135,7 @@ func (x *across) run(d *datadriven.TestData) string {
 			m.Header = wire.HeaderBlock("Key", header)
 		}
 		if d.Cmd == "route" {
-			x.router.DeliverFromRoute(x.peer, nil, acc, m, nil)
+			x.router.Inbound(x.peer, nil).Deliver([]byte(acc), m, nil)
 			break
 		}
 		from := FromClient(&namedClient{x: x, account: acc}, false, nil)

@@ -1,7 +1,6 @@
 package router
 
 import (
-	"slices"
 	"sync/atomic"
 
 	"weir/internal/subject"
@@ -51,30 +50,6 @@ func (r *Router) RemotePeerGone(peer Remote) {
 		r.changed(key.account, key.subject)
 	}
 	delete(r.remotes, peer)
-}
-
-// DeliverFromRoute delivers what a peer forwarded: to the plain subscriptions
-// of this node and to one member of each named queue group. It is not forwarded
-// again. The batch may be nil.
-func (r *Router) DeliverFromRoute(peer Remote, b *Batch, account string, m *Msg, queues []string) {
-	from := FromRoute(peer, b)
-	if len(m.Header) > 0 {
-		if from.trace = r.BeginTrace(account, &from, m); from.trace != nil {
-			defer from.trace.End()
-		}
-	}
-	local := r.named(account).local.MatchBytes(m.Route())
-	for _, s := range local.Plain {
-		r.deliver(s, &from, m)
-	}
-	if len(queues) == 0 {
-		return
-	}
-	for i := range local.Queues {
-		if g := &local.Queues[i]; slices.Contains(queues, g.Name) {
-			r.deliverToOne(g.Members, &from, m)
-		}
-	}
 }
 
 // pickRemote chooses among the peers that have members of a queue group,

@@ -167,7 +167,7 @@ func TestInternalAndLocal(t *testing.T) {
 		t.Fatal("invalid subject accepted")
 	}
 	r.Publish(a, FromClient(&fakeClient{}, false, nil), msg("api.x"))
-	r.DeliverFromRoute(&fakeRemote{}, nil, "A", msg("api.x"), nil)
+	r.Inbound(&fakeRemote{}, nil).Deliver([]byte("A"), msg("api.x"), nil)
 	slices.Sort(got)
 	expect(t, "handlers", got, []string{"*.x Client fake", "*.x Router -", "api.> Client fake"})
 }
@@ -212,7 +212,7 @@ func TestPeers(t *testing.T) {
 	}
 }
 
-func TestDeliverFromRoute(t *testing.T) {
+func TestInbound(t *testing.T) {
 	r := New(1)
 	a := account.New("A")
 	p := &fakeRemote{node: 1}
@@ -221,8 +221,9 @@ func TestDeliverFromRoute(t *testing.T) {
 	mustSubscribe(t, r, a, &c, "foo", "", "1")
 	mustSubscribe(t, r, a, &c, "foo", "q", "2")
 	mustSubscribe(t, r, a, &c, "foo", "w", "3")
-	r.DeliverFromRoute(p, nil, "A", msg("foo"), nil)
-	r.DeliverFromRoute(p, nil, "A", msg("foo"), []string{"w"})
+	in := r.Inbound(p, nil)
+	in.Deliver([]byte("A"), msg("foo"), nil)
+	in.Deliver([]byte("A"), msg("foo"), []string{"w"})
 	expect(t, "from route", c.got, []string{"1:foo:x", "1:foo:x", "3:foo:x"})
 	expect(t, "forwarded again", p.got, nil)
 }
@@ -304,6 +305,24 @@ func BenchmarkPublish(b *testing.B) {
 	for b.Loop() {
 		r.Publish(a, from, m)
 	}
+}
+
+// Several peers forward messages at a time.
+func BenchmarkInbound(b *testing.B) {
+	r := New(1)
+	for i := range 2 {
+		a := account.New(fmt.Sprint("A", i))
+		if _, err := r.SubscribeClient(a, &nopClient{}, ClientSub{Subject: "foo.*", SID: "1"}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		in, acc, m := r.Inbound(new(nopRemote), new(Batch)), []byte("A1"), msg("foo.bar")
+		for pb.Next() {
+			in.Deliver(acc, m, nil)
+		}
+	})
 }
 
 func TestHasGroup(t *testing.T) {
