@@ -41,7 +41,7 @@ func (s *Stream) vacate(ctx context.Context, going []base.ReplicaID) (done bool,
 }
 
 // elsewhere appoints others for the consumers that run on replicas about to go.
-func (s *Stream) elsewhere(m *machine.Machine, going []base.ReplicaID) (list machine.Runners) {
+func (s *Stream) elsewhere(m *machine.Machine, going []base.ReplicaID) machine.Runners {
 	isGoing := func(id base.ReplicaID) bool { return slices.Contains(going, id) }
 	staying := slices.DeleteFunc(s.onlineVoters(), isGoing)
 	if len(staying) == 0 {
@@ -54,12 +54,7 @@ func (s *Stream) elsewhere(m *machine.Machine, going []base.ReplicaID) (list mac
 			moving = append(moving, c)
 		}
 	}
-	for _, c := range moving {
-		to := leastLoaded(staying, load)
-		load[to]++
-		list = append(list, machine.Appointment{Consumer: c.ID, Epoch: c.Epoch, Runner: to})
-	}
-	return list
+	return spread(moving, staying, load)
 }
 
 // settled tells whether the voters are those that a new leader would go by: the

@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"strings"
+	"sync"
 
 	"weir/internal/base"
 	"weir/internal/machine"
@@ -127,4 +128,46 @@ func ConsumerOf(subj string) (stream, consumer string, ok bool) {
 	}
 	s, _ := runner.ReadSubject(subj)
 	return s.Stream, s.Consumer, s.Consumer != ""
+}
+
+// locations remembers where requests were sent back to, so that the next one of
+// its kind goes straight there. It is bounded and may be wrong: then a request
+// is sent back once more.
+type locations struct {
+	mu   sync.Mutex
+	node map[string]base.NodeID
+}
+
+const maxLocations = 64 << 10
+
+// locationKey names what answers a request: a consumer's runner.
+func locationKey(account, stream, consumer string) string {
+	return account + "\x00" + stream + "\x00" + consumer
+}
+
+func (l *locations) learn(account, subj string, node base.NodeID) {
+	stream, consumer, ok := ConsumerOf(subj)
+	if !ok {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.node) >= maxLocations || l.node == nil {
+		l.node = make(map[string]base.NodeID)
+	}
+	l.node[locationKey(account, stream, consumer)] = node
+}
+
+func (l *locations) forget(account, subj string) {
+	if stream, consumer, ok := ConsumerOf(subj); ok {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.node, locationKey(account, stream, consumer))
+	}
+}
+
+func (l *locations) find(account, stream, consumer string) base.NodeID {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.node[locationKey(account, stream, consumer)]
 }

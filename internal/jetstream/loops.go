@@ -38,6 +38,15 @@ type watchList struct {
 	earlier map[meta.LostReplica]struct{}
 }
 
+// pendingOrigin is who waits for the answer to a create or update.
+type pendingOrigin struct {
+	created bool
+	origin  meta.Origin
+	// revision is the assignment's with which the request is fulfilled.
+	revision uint64
+	since    time.Time
+}
+
 // originTime is how long a request waits for the leader that answers it; by then
 // its client has given up.
 const originTime = 10 * time.Second
@@ -133,10 +142,11 @@ func (n *Node) tendOutboxes(now time.Time) {
 	n.watching.mu.Lock()
 	var list []*Stream
 	for s := range n.watching.outboxes {
-		if s.outbox.waits() {
-			list = append(list, s)
-		} else {
+		switch {
+		case !s.outbox.waits():
 			delete(n.watching.outboxes, s)
+		case s.lead.Load().Leader != 0: // a leader that is elected gets all of it anyway
+			list = append(list, s)
 		}
 	}
 	n.watching.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 )
 
 // metaLeaderChanged notes who leads the meta group.
-func (n *Node) metaLeaderChanged(_ *metaGroup, before, now *rafthost.LeaderInfo) {
+func (n *Node) metaLeaderChanged(before, now *rafthost.LeaderInfo) {
 	switch {
 	case now.Self && now.Ready && !(before.Self && before.Ready):
 		n.cfg.Logger.Noticef("JetStream cluster new metadata leader: self")

@@ -224,7 +224,7 @@ func (g *metaGroup) LeaderChange(l rafthost.LeaderInfo) {
 	if before.Self && !l.Self {
 		g.results.fail(g.node.cfg.Clock.Now(), errLostLeadership)
 	}
-	g.node.metaLeaderChanged(g, before, &l)
+	g.node.metaLeaderChanged(before, &l)
 }
 
 func (g *metaGroup) MembersChange(voters, learners []base.Replica) {

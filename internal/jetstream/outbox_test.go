@@ -132,6 +132,25 @@ func TestOutboxRepeatsPerConsumer(t *testing.T) {
 	}
 }
 
+// While there is no leader, what waits for one does not pile up.
+func TestOutboxWithoutALeader(t *testing.T) {
+	o, s := testOutbox(t)
+	s.node.watchOutbox(s)
+	o.send(delta(1, 1))
+	now := s.node.cfg.Clock.Now()
+	for minute := range 10 {
+		s.node.tendOutboxes(now.Add(time.Duration(minute) * time.Minute))
+		o.mu.Lock()
+		o.waiting[9].moved = now.Add(-maxResend)
+		o.mu.Unlock()
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.unsent) != 1 {
+		t.Fatalf("%d deltas wait for a leader in place of one", len(o.unsent))
+	}
+}
+
 // Deltas that wait for the leader's turn are not repeated while it goes through those
 // before them; they are when it is past them.
 func TestOutboxWaitsItsTurn(t *testing.T) {

@@ -55,7 +55,8 @@ func isPull(r *Request) bool {
 }
 
 const (
-	nextPrefix = "$JS.API.CONSUMER.MSG.NEXT."
+	apiPrefix  = "$JS.API."
+	nextPrefix = apiPrefix + "CONSUMER.MSG.NEXT."
 	ackPrefix  = "$JS.ACK."
 )
 

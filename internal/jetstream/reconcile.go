@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"sync"
 	"time"
 
 	"weir/internal/base"
 	"weir/internal/consumer"
 	"weir/internal/machine"
 	"weir/internal/meta"
-	"weir/internal/stream"
 )
 
 // metaApplied takes the effects of a meta command. It runs on the apply worker.
@@ -48,6 +48,36 @@ func (n *Node) rememberOrigin(c meta.Change) {
 	n.watching.addOrigin(c.After.Group, pendingOrigin{
 		created: c.Kind == meta.Created, origin: *c.Request, revision: c.After.Revision, since: n.cfg.Clock.Now(),
 	})
+}
+
+// duty is what the reconciler remembers of a stream from turn to turn.
+type duty struct {
+	mu     sync.Mutex
+	busy   bool      // a reconcile is under way
+	again  bool      // another one is wanted
+	over   bool      // none begins any more, nor is a timer set
+	expire time.Time // for when an expiry is scheduled
+	// asked is when an Expire was proposed that is not applied yet; zero when there is none.
+	asked time.Time
+	// upTo is the time of the last Expire that was proposed.
+	upTo  time.Time
+	timer base.Timer
+}
+
+// calls tells whether another reconcile is wanted.
+func (d *duty) calls() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.again
+}
+
+func (d *duty) stop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.over = true
+	if d.timer != nil {
+		d.timer.Stop()
+	}
 }
 
 // reconcile makes a stream's leader compare what is with what should be, soon.
@@ -188,25 +218,19 @@ func (s *Stream) appointRunners(ctx context.Context) (more bool, err error) {
 	}
 	var gone, going machine.Runners
 	s.View(func(m *machine.Machine) {
-		var orphans []*consumer.Consumer
+		var ofGone, ofGoing []*consumer.Consumer
 		load := make(map[base.ReplicaID]int, len(online))
 		for c := range m.Consumers() {
-			if slices.Contains(online, c.Runner) {
+			switch {
+			case slices.Contains(online, c.Runner):
 				load[c.Runner]++
-			} else {
-				orphans = append(orphans, c)
+			case slices.Contains(leaving, c.Runner):
+				ofGoing = append(ofGoing, c)
+			default:
+				ofGone = append(ofGone, c)
 			}
 		}
-		for _, c := range orphans {
-			r := leastLoaded(online, load)
-			load[r]++
-			a := machine.Appointment{Consumer: c.ID, Epoch: c.Epoch, Runner: r}
-			if slices.Contains(leaving, c.Runner) {
-				going = append(going, a)
-			} else {
-				gone = append(gone, a)
-			}
-		}
+		gone, going = spread(ofGone, online, load), spread(ofGoing, online, load)
 	})
 	if err := s.appoint(gone); err != nil {
 		return false, err
@@ -243,8 +267,15 @@ func (s *Stream) fitVoters() (staying, leaving []base.ReplicaID) {
 	return staying, leaving
 }
 
-func leastLoaded(online []base.ReplicaID, load map[base.ReplicaID]int) base.ReplicaID {
-	return slices.MinFunc(online, func(a, b base.ReplicaID) int { return load[a] - load[b] })
+// spread appoints each consumer's runner: the one of some replicas that runs the fewest.
+// load counts them, and is raised.
+func spread(list []*consumer.Consumer, over []base.ReplicaID, load map[base.ReplicaID]int) (to machine.Runners) {
+	for _, c := range list {
+		r := slices.MinFunc(over, func(a, b base.ReplicaID) int { return load[a] - load[b] })
+		load[r]++
+		to = append(to, machine.Appointment{Consumer: c.ID, Epoch: c.Epoch, Runner: r})
+	}
+	return to
 }
 
 // ChooseRunner picks the replica that is to run a new consumer.
@@ -254,65 +285,4 @@ func (s *Stream) ChooseRunner() base.ReplicaID {
 		return s.replica
 	}
 	return s.runs.least(online, int(s.id%1021)) // so that streams of one consumer differ
-}
-
-// scheduleExpiry sets a timer for when messages, ids or schedules of the stream
-// fall due, on the leader.
-func (s *Stream) scheduleExpiry() {
-	if !s.lead.Load().Self {
-		return
-	}
-	var due int64
-	s.View(func(m *machine.Machine) { due = m.NextExpiry() })
-	d := &s.duty
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	at, now := time.Unix(0, due), s.node.cfg.Clock.Now()
-	if due == 0 || d.over || at.Equal(d.expire) {
-		return
-	}
-	wait := max(at.Sub(now), minExpiryPause)
-	if due == stream.Now || !at.After(d.upTo) {
-		// There is more than one entry takes: the next step when this one is applied,
-		// or if it never is.
-		wait = max(d.asked.Add(expireAgain).Sub(now), minSweepPause)
-	}
-	d.expire = at
-	if d.timer != nil {
-		d.timer.Stop()
-	}
-	d.timer = s.node.cfg.Clock.AfterFunc(wait, s.expire)
-}
-
-// minExpiryPause keeps expiry commands apart, so that messages that fall due
-// together go together.
-const minExpiryPause = 50 * time.Millisecond
-
-// minSweepPause keeps the steps of what takes more than one entry apart, so that
-// publishes get their turn.
-const minSweepPause = 5 * time.Millisecond
-
-// expireAgain is how long a step may be under way until another one is
-// proposed.
-const expireAgain = 5 * time.Second
-
-func (s *Stream) expire() {
-	s.duty.mu.Lock()
-	s.duty.expire = time.Time{}
-	s.duty.mu.Unlock()
-	if !s.Leads() {
-		return
-	}
-	now := s.node.cfg.Clock.Now()
-	s.duty.mu.Lock()
-	s.duty.asked, s.duty.upTo = now, now
-	s.duty.mu.Unlock()
-	cmd := machine.Append(nil, machine.Origin{Proposer: s.replica}, &machine.Expire{Time: now.UnixNano(), Zoned: s.zonedNext(now)})
-	if err := s.group.Propose(cmd); err != nil {
-		s.node.cfg.Logger.Debugf("Expire messages of %s: %v", s.name, err)
-		s.duty.mu.Lock()
-		s.duty.upTo = time.Time{}
-		s.duty.mu.Unlock()
-		s.scheduleExpiry()
-	}
 }

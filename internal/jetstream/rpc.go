@@ -33,23 +33,22 @@ type Links interface {
 	SendRaft(to base.NodeID, frame []byte) bool
 }
 
-// method names what a call asks for. Numbers are wire format: never reused.
+// method names what a call asks for. Numbers are wire format: never reused. 4 was one.
 type method byte
 
 const (
-	methodHello       method = 1  // bootstrap: who are you, have you a meta group?
-	methodPlan        method = 2  // bootstrap: accept this first membership
-	methodJoin        method = 3  // meta leader: make me a member
-	methodReplicaLost method = 4  // meta leader: this replica forgot what it knew
-	methodUsage       method = 5  // what do the streams that you lead hold?
-	methodDetail      method = 6  // info of the streams that you lead
-	methodPropose     method = 7  // group leader: propose this command
-	methodMeta        method = 8  // meta leader: propose this command
-	methodReturn      method = 9  // group leader: appoint this replica's runners anew
-	methodStanding    method = 10 // this is how I stand
-	methodApplied     method = 11 // has this replica applied that much?
-	methodRetire      method = 12 // let runners of these consumers stop delivering
-	methodLocate      method = 13 // where does this consumer run?
+	methodHello    method = 1  // bootstrap: who are you, have you a meta group?
+	methodPlan     method = 2  // bootstrap: accept this first membership
+	methodJoin     method = 3  // meta leader: make me a member
+	methodUsage    method = 5  // what do the streams that you lead hold?
+	methodDetail   method = 6  // info of the streams that you lead
+	methodPropose  method = 7  // group leader: propose this command
+	methodMeta     method = 8  // meta leader: propose this command
+	methodReturn   method = 9  // group leader: appoint this replica's runners anew
+	methodStanding method = 10 // this is how I stand
+	methodApplied  method = 11 // has this replica applied that much?
+	methodRetire   method = 12 // let runners of these consumers stop delivering
+	methodLocate   method = 13 // where does this consumer run?
 )
 
 // callHandler answers one call; it may block. An error travels as its text.

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -78,29 +77,6 @@ type Stream struct {
 
 // members are the voters and learners of a group.
 type members struct{ voters, learners []base.Replica }
-
-// duty is what the reconciler remembers of a stream from turn to turn.
-type duty struct {
-	mu     sync.Mutex
-	busy   bool      // a reconcile is under way
-	again  bool      // another one is wanted
-	over   bool      // none begins any more, nor is a timer set
-	expire time.Time // for when an expiry is scheduled
-	// asked is when an Expire was proposed that is not applied yet; zero when there is none.
-	asked time.Time
-	// upTo is the time of the last Expire that was proposed.
-	upTo  time.Time
-	timer base.Timer
-}
-
-// pendingOrigin is who waits for the answer to a create or update.
-type pendingOrigin struct {
-	created bool
-	origin  meta.Origin
-	// revision is the assignment's with which the request is fulfilled.
-	revision uint64
-	since    time.Time
-}
 
 var _ rafthost.Machine = (*Stream)(nil)
 
@@ -409,27 +385,4 @@ func (s *Stream) over() {
 	s.deltas.clear()
 	s.requests.failAll(errLostLeadership)
 	s.recount()
-}
-
-// expired notes that an Expire was applied.
-func (d *duty) expired() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.asked, d.expire = time.Time{}, time.Time{}
-}
-
-// calls tells whether another reconcile is wanted.
-func (d *duty) calls() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.again
-}
-
-func (d *duty) stop() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.over = true
-	if d.timer != nil {
-		d.timer.Stop()
-	}
 }
