@@ -24,6 +24,15 @@ type exchange struct {
 // message tells whether it is one for a stream.
 func (x *exchange) message() bool { return !strings.HasPrefix(x.subject, "$JS.API.") }
 
+// movesThere tells whether the answers differ only in that a stream is under way on the other server's side.
+func (x *exchange) movesThere() bool {
+	const at = "body.cluster."
+	elsewhere := func(d difference) bool { return !strings.HasPrefix(d.path, at) }
+	wanted := func(d difference) bool { return d.path == at+"desired" && d.weir == none }
+	differences := compare("", x.weir.document(), x.nats.document())
+	return slices.ContainsFunc(differences, wanted) && !slices.ContainsFunc(differences, elsewhere)
+}
+
 // to tells whether it is a request to the API of that kind.
 func (x *exchange) to(verb string) bool { return strings.HasPrefix(x.subject, "$JS.API."+verb) }
 
@@ -113,6 +122,10 @@ var ofStreams = []func(*exchange) bool{
 	// A replicated stream looks at the last id when the rest is over, and is out of order for some time.
 	func(x *exchange) bool {
 		return x.cluster && x.header.Get("Nats-Expected-Last-Msg-Id") != "" && (x.w != 0 || duplicate(x.weir)) && (x.n != 0 || duplicate(x.nats))
+	},
+	// An update that gives a placement begins a move, also to where the stream is.
+	func(x *exchange) bool {
+		return x.cluster && x.to("STREAM.UPDATE.") && x.asks(`"placement"`) && x.movesThere()
 	},
 	// A stream loses what comes just after an update that gave it a placement.
 	func(x *exchange) bool {
