@@ -66,8 +66,7 @@ func TestPublishDoesNotAllocate(t *testing.T) {
 		t.Fatal("refused")
 	}
 	pub := benchClient(t, h, quietConnect)
-	// One subject: two could share a slot of the router's cache until it has grown.
-	read := bytes.Repeat([]byte("PUB foo.bar 5\r\nhello\r\nHPUB foo.bar 12 17\r\nNATS/1.0\r\n\r\nhello\r\n"), 32)
+	read := bytes.Repeat([]byte("PUB foo.bar 5\r\nhello\r\nHPUB foo.baz 12 17\r\nNATS/1.0\r\n\r\nhello\r\n"), 32)
 	run := func() { pub.handle(read); sub.drained() }
 	run()
 	if n := testing.AllocsPerRun(200, run); n > 0.5 {

@@ -15,7 +15,7 @@ import (
 // A cached result is valid as long as
 //
 //   - it is still in its slot: a change of a literal subscription empties
-//     exactly the slot of its subject, and
+//     that of its subject, and
 //   - its stamp is current: a change of a wildcard subscription advances the
 //     stamp of the subjects that begin with the same token (of all subjects if
 //     it begins with a wildcard).

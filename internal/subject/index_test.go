@@ -178,7 +178,7 @@ func TestCacheIsBounded(t *testing.T) {
 			t.Fatal("no match")
 		}
 	}
-	if n := len(x.cache.table.Load().slots); n <= cacheSlotsMin || n > cacheSlotsMax {
+	if n := x.cache.table.Load().numSlots(); n <= cacheSlotsMin || n > cacheSlotsMax {
 		t.Fatalf("%d slots", n)
 	}
 }
