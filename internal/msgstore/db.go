@@ -189,9 +189,13 @@ func (db *DB) recover() error {
 	if err != nil {
 		return err
 	}
-	db.nextNumber = 1
-	if len(number) == 4 {
+	switch len(number) {
+	case 0:
+		db.nextNumber = 1
+	case 4:
 		db.nextNumber = binary.BigEndian.Uint32(number)
+	default:
+		return base.Corruptf("number of the next store has %d bytes", len(number))
 	}
 	if err := db.readCatalog(); err != nil {
 		return err

@@ -190,54 +190,75 @@ func (s *Store) rewritable() []*segment {
 
 // copyLive writes a segment file with the records of the run that are live now.
 func (s *Store) copyLive(number uint32, run []*segment) (*segment, error) {
-	fresh := &segment{id: s.nextFile(), size: segmentHead, format: compactFormat}
-	t := newTable()
-	fresh.tab.Store(t)
-	key := fileKey{number, fresh.id}
-	h, err := s.createFile(key)
-	if err != nil {
+	c := copier{s: s, number: number, t: newTable()}
+	c.fresh = &segment{id: s.nextFile(), size: segmentHead, format: compactFormat}
+	c.fresh.tab.Store(c.t)
+	c.start = c.fresh.size
+	key := fileKey{number, c.fresh.id}
+	var err error
+	if c.h, err = s.createFile(key); err != nil {
 		return nil, err
 	}
-	defer s.db.files.release(h)
-	var buf []byte
-	start := fresh.size
-	flush := func() error {
-		err := s.db.files.writeTo(h, buf, start)
-		start, buf = fresh.size, buf[:0]
+	defer s.db.files.release(c.h)
+	for _, g := range run {
+		if err == nil {
+			err = c.copy(g)
+		}
+	}
+	if err == nil {
+		err = c.flush()
+	}
+	if err == nil {
+		err = s.writeTable(c.h, c.fresh, c.t)
+	}
+	if err != nil {
+		s.db.garbage.addFile(key, 0)
+		return nil, err
+	}
+	return c.fresh, nil
+}
+
+// copier writes records into a new segment.
+type copier struct {
+	s      *Store
+	number uint32 // of the store
+	fresh  *segment
+	t      *table // of fresh
+	h      *handle
+	buf    []byte // records that are not in the file yet
+	start  int64  // offset of buf in the file
+}
+
+// copy takes over the live records of a segment.
+func (c *copier) copy(g *segment) error {
+	dead, err := c.s.deadNow(g)
+	if err != nil {
 		return err
 	}
-	for _, g := range run {
-		dead, err := s.deadNow(g)
-		if err != nil {
-			return nil, err
-		}
-		pos := 0
-		err = s.walk(fileKey{number, g.id}, g, func(_ int64, rec record) error {
-			if pos++; dead.isDead(pos - 1) {
-				return nil
-			}
-			if err := rec.checkBody(); err != nil {
-				return err
-			}
-			rec, err := rec.renewed()
-			if err != nil {
-				return err
-			}
-			fresh.add(t, rec)
-			if buf = append(buf, rec.bytes()...); len(buf) >= scanWindow {
-				return flush()
-			}
+	pos := -1
+	return c.s.walk(fileKey{c.number, g.id}, g, func(_ int64, rec record) error {
+		if pos++; dead.isDead(pos) {
 			return nil
-		})
-		if err != nil {
-			s.db.garbage.addFile(key, 0)
-			return nil, err
 		}
-	}
-	if err := flush(); err != nil {
-		return nil, err
-	}
-	return fresh, s.writeTable(h, fresh, t)
+		if err := rec.checkBody(); err != nil {
+			return err
+		}
+		rec, err := rec.renewed()
+		if err != nil {
+			return err
+		}
+		c.fresh.add(c.t, rec)
+		if c.buf = append(c.buf, rec.bytes()...); len(c.buf) < scanWindow {
+			return nil
+		}
+		return c.flush()
+	})
+}
+
+func (c *copier) flush() error {
+	err := c.s.db.files.writeTo(c.h, c.buf, c.start)
+	c.start, c.buf = c.fresh.size, c.buf[:0]
+	return err
 }
 
 // deadNow is a copy of the dead bits of a segment.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2"
 
 	"weir/internal/base"
@@ -157,8 +158,11 @@ func (s *Store) check() error {
 func (s *Store) dropOrphanFiles() error {
 	fs := s.db.opts.FS
 	names, err := fs.List(s.db.files.storeDir(s.number))
-	if err != nil {
+	if oserror.IsNotExist(err) {
 		return nil // no message was ever stored
+	}
+	if err != nil {
+		return fmt.Errorf("listing segments: %w", err)
 	}
 	known := map[string]bool{}
 	for _, g := range s.segs {
