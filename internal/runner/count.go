@@ -31,6 +31,8 @@ func (c *pendingCount) found(r *Runner, m *msg.Message) {
 	}
 }
 
+// pendingCount is how many messages are to come; 0 while the store can not tell, as
+// whoever reads the next one notices.
 func (r *Runner) pendingCount() uint64 {
 	c := &r.npending
 	if c.known && !c.changed {
@@ -69,9 +71,11 @@ func (r *Runner) countPending() (uint64, error) {
 		if !ok || m.Seq > bound {
 			break
 		}
-		if !r.skips(&m) {
+		skip, failed := r.skips(&m)
+		if !skip {
 			n++
 		}
+		err = failed
 	}
 	return n, err
 }

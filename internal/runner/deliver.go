@@ -23,6 +23,7 @@ const (
 	moved   outcome = iota // a message was delivered or left out, or a pull ended
 	nothing                // nothing may be delivered until something happens
 	waits                  // there is a message, and it has to wait
+	ready                  // there is a message, and it is to be delivered now
 )
 
 // deliver puts messages on the wire while somebody wants them. It reports
@@ -62,7 +63,7 @@ func (r *Runner) deliver(now time.Time) (more bool) {
 }
 
 func (r *Runner) paused(now time.Time) bool {
-	return !r.pausedAt.IsZero() && now.Before(r.pausedAt)
+	return !r.pausedUntil.IsZero() && now.Before(r.pausedUntil)
 }
 
 // receiver finds who gets the next message: a pull request, or nil for the
@@ -78,18 +79,9 @@ func (r *Runner) receiver(now time.Time) (w *request, ok bool) {
 // deliverOne delivers the next message that is due.
 func (r *Runner) deliverOne(w *request, now time.Time) outcome {
 	m := &r.scratch.m
-	seq, p, again := r.nextRedelivery()
-	if again {
-		if found := r.load(seq, p, m); found != moved {
-			return found
-		}
-		if m.Seq != seq {
-			return moved // it is gone
-		}
-	} else if found := r.nextNew(m, now); found != moved {
+	p, again, found := r.nextMessage(m, now)
+	if found != ready {
 		return found
-	} else if m.Seq < r.next {
-		return moved // it was left out
 	}
 	p.deliveries++
 	cseq := r.state.Delivered.Consumer + 1
@@ -118,8 +110,17 @@ func (r *Runner) deliverOne(w *request, now time.Time) outcome {
 	return moved
 }
 
-// load reads a message that is due again. A message that is gone from the stream
-// is done: m then is another one.
+// nextMessage reads the first message that is due again, of which p tells, or else the
+// first one that was never delivered and may be now.
+func (r *Runner) nextMessage(m *msg.Message, now time.Time) (p pendingMsg, again bool, found outcome) {
+	seq, p, again := r.nextRedelivery()
+	if again {
+		return p, true, r.load(seq, p, m)
+	}
+	return p, false, r.nextNew(m, now)
+}
+
+// load reads a message that is due again. One that is gone from the stream is done.
 func (r *Runner) load(seq uint64, p pendingMsg, m *msg.Message) outcome {
 	ok, err := r.env.Store.Load(seq, m, r.scratch.buf)
 	switch {
@@ -129,11 +130,10 @@ func (r *Runner) load(seq uint64, p pendingMsg, m *msg.Message) outcome {
 		r.dropDue()
 		r.pending.remove(seq, p)
 		r.recordGone(seq)
-		m.Seq = 0
-	default:
-		r.scratch.fit()
+		return moved
 	}
-	return moved
+	r.scratch.fit()
+	return ready
 }
 
 // unreadable lets the runner try again later: the store may be about to be
@@ -144,8 +144,8 @@ func (r *Runner) unreadable(seq uint64, err error) outcome {
 	return waits
 }
 
-// nextNew finds the next message that was never delivered and may be now. One
-// that is to be left out is behind r.next when it returns.
+// nextNew reads the next message that was never delivered and may be now. One that is
+// to be left out is behind r.next when it returns.
 func (r *Runner) nextNew(m *msg.Message, now time.Time) outcome {
 	if r.ackRoom() == 0 {
 		return nothing
@@ -158,7 +158,10 @@ func (r *Runner) nextNew(m *msg.Message, now time.Time) outcome {
 		return nothing
 	}
 	r.scratch.fit()
-	if r.skips(m) {
+	switch skip, err := r.skips(m); {
+	case err != nil:
+		return r.unreadable(m.Seq, err)
+	case skip:
 		r.next = m.Seq + 1
 		return moved
 	}
@@ -166,16 +169,16 @@ func (r *Runner) nextNew(m *msg.Message, now time.Time) outcome {
 		return waits
 	}
 	r.npending.found(r, m)
-	return moved
+	return ready
 }
 
 // skips tells that a last_per_subject start leaves m out.
-func (r *Runner) skips(m *msg.Message) bool {
+func (r *Runner) skips(m *msg.Message) (bool, error) {
 	if m.Seq > r.state.LastPerSubject {
-		return false
+		return false, nil
 	}
 	last, err := r.env.Store.LastOfSubject(m.Subject, r.state.LastPerSubject)
-	return err == nil && last != m.Seq
+	return last != m.Seq, err
 }
 
 // noteDelivery records a delivery in the working set and in the delta. Every

@@ -22,6 +22,8 @@ type memStore struct {
 	first uint64        // of those that are there
 	msgs  uint64
 	fail  error
+	// failLast is the error of LastOfSubject alone.
+	failLast error
 }
 
 func (s *memStore) add(subj, data string) uint64 {
@@ -86,6 +88,9 @@ func (s *memStore) NumPending(from uint64, f subject.Filter) (n uint64, err erro
 func (s *memStore) LastOfSubject(subj string, upTo uint64) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.failLast != nil {
+		return 0, s.failLast
+	}
 	for seq := min(upTo, uint64(len(s.list))); seq > 0; seq-- {
 		if at := &s.list[seq-1]; at.Seq != 0 && at.Subject == subj {
 			return seq, nil

@@ -25,7 +25,10 @@ func (r *Runner) inherit(a *Ack, now time.Time) {
 	}
 	m := &r.scratch.m
 	ok, err := r.env.Store.Load(a.Stream, m, r.scratch.buf)
-	if err != nil || !ok || m.Time != a.Time || !r.filter.Match(m.Subject) || r.skips(m) || r.tooManyBefore(a.Stream) {
+	if err != nil || !ok || m.Time != a.Time || !r.filter.Match(m.Subject) {
+		return
+	}
+	if skip, err := r.skips(m); err != nil || skip || r.tooManyBefore(a.Stream) {
 		return
 	}
 	for r.next <= a.Stream {
@@ -34,11 +37,14 @@ func (r *Runner) inherit(a *Ack, now time.Time) {
 			return
 		}
 		r.scratch.fit()
-		if r.skips(m) {
+		switch skip, err := r.skips(m); {
+		case err != nil:
+			return
+		case skip:
 			r.next = m.Seq + 1
-			continue
+		default:
+			r.inheritDelivery(m, now)
 		}
-		r.inheritDelivery(m, now)
 	}
 }
 

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -224,6 +225,24 @@ func TestLastPerSubject(t *testing.T) {
 		w.publish("s.b", "5")
 		w.pull("a", "10")
 		w.want("0 a s.b 1.2.1.T.3 2", "0 a s.a 1.3.2.T.2 3", "0 a s.c 1.4.3.T.1 4", "0 a s.b 1.5.4.T.0 5")
+	})
+}
+
+// A message of which the index does not tell whether it is its subject's last waits until it does.
+func TestLastPerSubjectUnreadable(t *testing.T) {
+	bubble(t, api.ConsumerConfig{DeliverPolicy: api.DeliverLastPerSubject, AckPolicy: api.AckExplicit}, func(w *world) {
+		w.store.add("s.a", "1")
+		w.store.add("s.a", "2")
+		w.state.LastPerSubject = 2
+		w.store.failLast = errors.New("checksum differs")
+		w.takeOver()
+		w.pull("a", "10")
+		w.want()
+		w.store.mu.Lock()
+		w.store.failLast = nil
+		w.store.mu.Unlock()
+		time.Sleep(2 * readRetry) // virtual
+		w.want("1000 a s.a 1.2.1.T.0 2")
 	})
 }
 

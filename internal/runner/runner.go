@@ -124,14 +124,14 @@ type Runner struct {
 
 	run runState // guarded by Scheduler.mu
 
-	cfg      *api.ConsumerConfig // shared with the replicated state; never changed
-	filter   subject.Filter
-	state    State // Pending is not kept
-	push     bool
-	ackNone  bool
-	gated    bool // deliveries wait for their commit: a max_deliver limit holds across failovers
-	pausedAt time.Time
-	watched  string // deliver subject whose interest the scheduler watches
+	cfg         *api.ConsumerConfig // shared with the replicated state; never changed
+	filter      subject.Filter
+	state       State // Pending is not kept
+	push        bool
+	ackNone     bool
+	gated       bool // deliveries wait for their commit: a max_deliver limit holds across failovers
+	pausedUntil time.Time
+	watched     string // deliver subject whose interest the scheduler watches
 
 	next      uint64 // stream sequence to look for new messages from
 	pending   pendingSet
@@ -219,9 +219,9 @@ func (r *Runner) configure(cfg *api.ConsumerConfig) {
 	r.ackNone = cfg.AckPolicy == api.AckNone
 	r.gated = cfg.MaxDeliver > 0 && !r.ackNone
 	r.npending.known = false
-	r.pausedAt = time.Time{}
+	r.pausedUntil = time.Time{}
 	if cfg.PauseUntil != nil {
-		r.pausedAt = *cfg.PauseUntil
+		r.pausedUntil = *cfg.PauseUntil
 	}
 	r.watch(cfg.DeliverSubject)
 	if !cfg.Pins(group) {

@@ -27,7 +27,7 @@ func (r *Runner) nextWake(now time.Time) time.Time {
 	sooner(r.retryAt)
 	sooner(r.shrinkAt)
 	if r.paused(now) {
-		sooner(r.pausedAt)
+		sooner(r.pausedUntil)
 	}
 	if r.retired(now) {
 		sooner(r.retiredUntil)
