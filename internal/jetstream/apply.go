@@ -18,7 +18,8 @@ type aftermath struct {
 	republish republishing
 	trimmed   bool
 	changed   bool
-	expired   bool
+	expired   bool // by an Expire
+	used      bool // there was something else
 }
 
 // consumerChange is a change of a consumer, and whether an earlier life of this
@@ -76,6 +77,7 @@ func (s *Stream) gather(e *machine.Effects, known bool) {
 	a.trimmed = a.trimmed || e.Trimmed
 	a.changed = a.changed || e.StreamChanged
 	a.expired = a.expired || e.Expired
+	a.used = a.used || !e.Expired
 	if len(e.Previous) > 0 {
 		a.republish.gather(s.machine.Stream().Config(), e)
 	}
@@ -120,12 +122,10 @@ func (s *Stream) emit() {
 		s.ingest.configChanged()
 		s.node.reconcile(s)
 	}
-	if a.expired {
-		s.duty.expired()
-	}
+	s.duty.applied(a.expired, a.used)
 	s.scheduleExpiry()
 	a.published, a.replies, a.deltas = a.published[:0], clearSlice(a.replies), clearSlice(a.deltas)
-	a.changes, a.trimmed, a.changed, a.expired = clearSlice(a.changes), false, false, false
+	a.changes, a.trimmed, a.changed, a.expired, a.used = clearSlice(a.changes), false, false, false, false
 	clear(a.wake)
 }
 

@@ -26,7 +26,11 @@ func (s *Stream) scheduleExpiry() {
 	if due == stream.Now || !at.After(d.upTo) {
 		// There is more than one entry takes: the next step when this one is applied,
 		// or if it never is.
-		wait = max(d.asked.Add(expireAgain).Sub(now), minSweepPause)
+		pause := minSweepPause
+		if d.used {
+			pause = turnPause
+		}
+		wait = max(d.asked.Add(expireAgain).Sub(now), pause)
 	}
 	d.expire = at
 	if d.timer != nil {
@@ -39,9 +43,12 @@ func (s *Stream) scheduleExpiry() {
 // together go together.
 const minExpiryPause = 50 * time.Millisecond
 
-// minSweepPause keeps the steps of what takes more than one entry apart, so that
-// publishes get their turn.
-const minSweepPause = 5 * time.Millisecond
+// minSweepPause keeps the steps of what takes more than one entry apart. turnPause
+// does while something else goes on in the stream, so that it gets its turn.
+const (
+	minSweepPause = 200 * time.Microsecond
+	turnPause     = 5 * time.Millisecond
+)
 
 // expireAgain is how long a step may be under way until another one is
 // proposed.
@@ -56,7 +63,7 @@ func (s *Stream) expire() {
 	}
 	now := s.node.cfg.Clock.Now()
 	s.duty.mu.Lock()
-	s.duty.asked, s.duty.upTo = now, now
+	s.duty.asked, s.duty.upTo, s.duty.used = now, now, false
 	s.duty.mu.Unlock()
 	cmd := machine.Append(nil, machine.Origin{Proposer: s.replica}, &machine.Expire{Time: now.UnixNano(), Zoned: s.zonedNext(now)})
 	if err := s.group.Propose(cmd); err != nil {
@@ -68,9 +75,12 @@ func (s *Stream) expire() {
 	}
 }
 
-// expired notes that an Expire was applied.
-func (d *duty) expired() {
+// applied notes what was applied: an Expire, something else, or both.
+func (d *duty) applied(expire, other bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.asked, d.expire = time.Time{}, time.Time{}
+	d.used = d.used || other
+	if expire {
+		d.asked, d.expire = time.Time{}, time.Time{}
+	}
 }

@@ -60,7 +60,9 @@ type duty struct {
 	// asked is when an Expire was proposed that is not applied yet; zero when there is none.
 	asked time.Time
 	// upTo is the time of the last Expire that was proposed.
-	upTo  time.Time
+	upTo time.Time
+	// used: something else was applied since then.
+	used  bool
 	timer base.Timer
 }
 

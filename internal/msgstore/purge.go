@@ -1,6 +1,7 @@
 package msgstore
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -26,66 +27,70 @@ func (s *Store) PurgeMatching(pattern, from string, below, keep uint64, most int
 	if pattern == "" {
 		pattern = ">"
 	}
-	v := s.applyView()
-	visits := 0
+	w, err := s.applyView().walk(pattern, from)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
 	undone := len(s.pending) > 0 // some subjects may have nothing left but what is pending
-	err = v.alike(pattern, from, func(subj string, total subjectTotal, open []uint64) (bool, error) {
-		if total.count == 0 && len(open) == 0 {
-			return true, nil
+	var seqs []uint64
+	for visits := 0; ; {
+		ok, err := w.next()
+		if err != nil || !ok {
+			return "", err
 		}
-		if undone && s.allPending(subj) {
-			return true, nil
+		if w.total.count == 0 && len(w.open) == 0 || undone && w.entry != nil && s.live(w.entry) == 0 {
+			continue
 		}
 		if visits++; visits > purgeVisits {
-			next = strings.Clone(subj)
-			return false, nil
+			return strings.Clone(w.name), nil
 		}
-		if total.count+uint64(len(open)) <= keep || !subject.Match(subj, pattern) {
-			return true, nil
+		if !w.matches() || w.total.count+uint64(len(w.open)) <= keep {
+			continue
 		}
-		seqs, err := v.oldest(subj, total, open, below, keep, most+1)
-		if err != nil {
-			return false, err
+		if seqs, err = w.oldest(seqs[:0], below, keep, most+1); err != nil {
+			return "", err
 		}
 		if len(seqs) > most {
-			seqs, next = seqs[:most], strings.Clone(subj)
+			seqs, next = seqs[:most], strings.Clone(w.name)
 		}
 		most -= len(seqs)
-		if len(seqs) > 0 && s.area.subjects[subj] == nil {
-			s.addEntry(subj, total) // spares each of them a lookup
+		if err := s.deleteAll(w, seqs, removed); err != nil || next != "" {
+			return next, err
 		}
-		return next == "", s.deleteAll(subj, seqs, removed)
-	})
-	return next, err
+	}
 }
 
-// allPending tells whether a subject has messages, and all of them are pending deletes.
-func (s *Store) allPending(subj string) bool {
-	e := s.area.subjects[subj]
-	return e != nil && s.live(e) == 0
-}
-
-func (s *Store) deleteAll(subj string, seqs []uint64, removed func(msg.Info)) error {
+// deleteAll removes messages of the subject that a walk stands on.
+func (s *Store) deleteAll(w *walk, seqs []uint64, removed func(msg.Info)) error {
+	if len(seqs) == 0 {
+		return nil
+	}
+	e := w.entry
+	if e == nil {
+		e = s.addEntry(w.name, w.total)
+	}
 	for _, seq := range seqs {
-		info, ok, err := s.DeleteOf(subj, seq)
+		info, ok, err := s.deleteOf(e, seq)
 		if err != nil {
 			return err
 		}
-		base.Assert(ok, "message %d of %q is indexed and not there", seq, subj)
+		base.Assert(ok, "message %d of %q is indexed and not there", seq, e.subject)
 		removed(info)
 	}
 	return nil
 }
 
-// oldest lists up to most messages of a subject, given its lookup: those below a
-// sequence but for the newest keep of all.
-func (v view) oldest(subj string, total subjectTotal, open []uint64, below, keep uint64, most int) (seqs []uint64, err error) {
-	live := total.count + uint64(len(open))
-	if e := v.area.subjects[subj]; e != nil {
-		live -= uint64(e.removed)
+// oldest appends up to most messages of the subject that the walk stands on: those
+// below a sequence but for the newest keep of all.
+func (w *walk) oldest(seqs []uint64, below, keep uint64, most int) ([]uint64, error) {
+	v, total := w.v, w.total
+	live := total.count + uint64(len(w.open))
+	if w.entry != nil {
+		live -= uint64(w.entry.removed)
 	}
 	if live <= keep {
-		return nil, nil
+		return seqs, nil
 	}
 	most = int(min(uint64(most), live-keep))
 	// take notes a message and tells whether to go on.
@@ -102,17 +107,20 @@ func (v view) oldest(subj string, total subjectTotal, open []uint64, below, keep
 	if total.count == 1 {
 		more = take(total.last)
 	} else if total.count > 1 {
-		err = v.sealed(subj, chunkOf(total.first), chunkOf(total.last), false, func(chunk uint64, p *posting) bool {
+		err := v.sealed(w.name, chunkOf(total.first), chunkOf(total.last), false, func(chunk uint64, p *posting) bool {
 			for off := p.next(0); more && off >= 0; off = p.next(off + 1) {
 				more = take(chunk<<chunkBits + uint64(off))
 			}
 			return more
 		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	for i := 0; more && i < len(open); i++ {
-		more = take(open[i])
+	for i := 0; more && i < len(w.open); i++ {
+		more = take(w.open[i])
 	}
-	return seqs, err
+	return seqs, nil
 }
 
 // NthLast is the message up to a sequence that the filter matches with n-1 newer

@@ -366,28 +366,42 @@ func (s *Store) DeleteOf(literal string, seq uint64) (msg.Info, bool, error) {
 	if err := s.usable(); err != nil {
 		return msg.Info{}, false, err
 	}
-	s.mu.RLock()
-	at, ok, err := s.applyView().find(seq)
-	t := (*table)(nil)
-	if ok {
-		t = at.seg.tab.Load()
+	e, err := s.entry(literal)
+	if err != nil {
+		return msg.Info{}, false, err
 	}
-	if err != nil || !ok || t == nil || t.hdrs == nil || at.seg.format != compactFormat {
-		s.mu.RUnlock()
-		if err != nil || !ok {
-			return msg.Info{}, false, err
-		}
-		return s.Delete(seq, false)
+	return s.deleteOf(e, seq)
+}
+
+func (s *Store) deleteOf(e *entry, seq uint64) (msg.Info, bool, error) {
+	info, ok, err := s.infoOf(e, seq)
+	if err != nil || !ok {
+		return msg.Info{}, false, err
+	}
+	return info, true, s.deleteFrom(e, info, false)
+}
+
+// infoOf describes a message of a known subject, as far as the table of its segment
+// tells if it is in memory.
+func (s *Store) infoOf(e *entry, seq uint64) (msg.Info, bool, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	v := s.applyView()
+	at, ok, err := v.find(seq)
+	if err != nil || !ok {
+		return msg.Info{}, false, err
+	}
+	t := at.seg.tab.Load()
+	if t == nil || t.hdrs == nil || at.seg.format != compactFormat {
+		return v.info(at)
 	}
 	header := 0
 	if t.header(at.pos) {
 		header = 1 // messageSize wants the sum of all parts
 	}
-	s.mu.RUnlock()
-	body, ok := bodyLen(at.size - compactHead(seq, len(literal), header > 0))
-	base.Assert(ok, "message %d of %q has a record of %d bytes", seq, literal, at.size)
-	info := msg.Info{Seq: seq, Subject: literal, Size: messageSize(s.db.opts.Memory, len(literal), header, body-header)}
-	return info, true, s.delete(info, false)
+	body, ok := bodyLen(at.size - compactHead(seq, len(e.subject), header > 0))
+	base.Assert(ok, "message %d of %q has a record of %d bytes", seq, e.subject, at.size)
+	return msg.Info{Seq: seq, Subject: e.subject, Size: messageSize(s.db.opts.Memory, len(e.subject), header, body-header)}, true, nil
 }
 
 // delete notes that a message is to go.
@@ -396,6 +410,10 @@ func (s *Store) delete(info msg.Info, erase bool) error {
 	if err != nil {
 		return err
 	}
+	return s.deleteFrom(e, info, erase)
+}
+
+func (s *Store) deleteFrom(e *entry, info msg.Info, erase bool) error {
 	seq := info.Seq
 	s.pending[seq] = pendingDelete{entry: e, time: info.Time, erase: erase}
 	e.removed++
