@@ -93,6 +93,7 @@ func (n *Node) assign() {
 	for _, s := range unwanted {
 		n.removeStream(s)
 	}
+	n.forgetFailed()
 	if len(lost) > 0 && n.losing.CompareAndSwap(false, true) {
 		n.report(&meta.ReplicasLost{Lost: lost}, func() { n.losing.Store(false) })
 	}
@@ -238,6 +239,7 @@ func (n *Node) openFailed(a *meta.Assignment, r base.Replica, err error) {
 		return // the meta log is being replayed: this replica's end is yet to come
 	}
 	n.cfg.Logger.Errorf("JetStream can not open stream %s > %s: %v", a.Account, a.Name, err)
+	n.replicaFailed(meta.LostReplica{Group: a.Group, Replica: r.ID}, err)
 	n.changed.add(a.Group) // another try with the next change
 	if len(a.Replicas) == 1 {
 		n.tellFailed(a, err)
@@ -281,7 +283,6 @@ func (n *Node) removeStream(s *Stream) {
 		n.cfg.Logger.Errorf("Remove the group of stream %s > %s: %v", s.account, s.name, err)
 	}
 	s.over()
-	n.replicaRemoved(s)
 	if err := n.db(s.memory).Remove(s.id, s.replica); err != nil {
 		n.cfg.Logger.Errorf("Remove the store of stream %s > %s: %v", s.account, s.name, err)
 	}

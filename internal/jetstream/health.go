@@ -78,6 +78,19 @@ func (n *Node) MetaHealth() error {
 	return nil
 }
 
+// MetaBroken is why the meta group's replica here has failed, if there is no other node
+// to ask.
+func (n *Node) MetaBroken() error {
+	g := n.meta.Load()
+	if g == nil || len(n.Peers()) > 0 {
+		return nil
+	}
+	if p := g.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
 // behind tells whether a replica has yet to apply its log up to least, or lags
 // behind what is committed.
 func behind(st *rafthost.Status, least uint64) error {
@@ -169,9 +182,10 @@ func (n *Node) replicaHealth(a *meta.Assignment, r base.Replica) error {
 	switch {
 	case status.Err != nil:
 		return fmt.Errorf("has failed on this server: %w", status.Err)
-	case status.Leader.Leader == 0 && a.Loss() != "":
-		return fmt.Errorf("has no leader: %s", a.Loss())
 	case status.Leader.Leader == 0:
+		if why := cmp.Or(a.Loss(), n.Broken(a)); why != "" {
+			return fmt.Errorf("has no leader: %s", why)
+		}
 		return errors.New("has no leader")
 	case !s.exists():
 		return errors.New("is not current: it has not been made yet")

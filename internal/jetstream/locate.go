@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"sync"
@@ -23,13 +24,17 @@ type Place struct {
 }
 
 // MetaLeader says where the meta group's leader is. A new group's leader takes
-// requests once its first nodes are known.
+// requests once its first nodes are known. Where the replica has failed, some other node
+// knows.
 func (n *Node) MetaLeader() Place {
 	g := n.meta.Load()
 	if g == nil {
 		return Place{}
 	}
 	l := g.lead.Load()
+	if peers := n.Peers(); g.failure.Load() != nil && len(peers) > 0 {
+		return Place{Node: peers[0]}
+	}
 	if !l.Self {
 		return Place{Node: l.LeaderNode}
 	}
@@ -69,8 +74,8 @@ func (n *Node) StreamLeader(account, stream string) Place {
 	return n.memberOf(account, stream, 0)
 }
 
-// memberOf is a linked node with a replica of a stream that has none here: the one that
-// is hinted at, if it is such a node.
+// memberOf is a linked node with a replica of a stream that has none here, one that works
+// rather than one that has failed: the one that is hinted at, if it is such a node.
 func (n *Node) memberOf(account, stream string, hint base.NodeID) Place {
 	var a *meta.Assignment
 	if !n.View(func(s *meta.State) { a = s.Stream(account, stream) }) {
@@ -79,13 +84,18 @@ func (n *Node) memberOf(account, stream string, hint base.NodeID) Place {
 	if a == nil || a.Restoring {
 		return Place{Missing: true}
 	}
-	p := Place{}
+	var working, failed base.NodeID
 	for _, r := range a.Replicas {
-		if r.Node != n.cfg.Identity.Node && n.linked(r.Node) && (p.Node == 0 || r.Node == hint) {
-			p.Node = r.Node
+		if r.Node == n.cfg.Identity.Node || !n.linked(r.Node) {
+			continue
+		}
+		if _, fails := n.failureOf(a.Group, r); fails {
+			failed = r.Node
+		} else if working == 0 || r.Node == hint {
+			working = r.Node
 		}
 	}
-	return p
+	return Place{Node: cmp.Or(working, failed)}
 }
 
 // ConsumerRunner says where a consumer runs. On a node with a replica that has

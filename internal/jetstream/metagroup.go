@@ -34,6 +34,7 @@ type metaGroup struct {
 
 	lead    atomic.Pointer[rafthost.LeaderInfo]
 	members atomic.Pointer[members]
+	failure atomic.Pointer[error] // why the replica stopped
 	results *waiters[meta.Result]
 	// replayed is the last index that the log held when the node started: what is
 	// applied up to there happened in an earlier life.
@@ -234,6 +235,9 @@ func (g *metaGroup) MembersChange(voters, learners []base.Replica) {
 
 func (g *metaGroup) Stopped(err error) {
 	g.node.cfg.Logger.Errorf("JetStream meta replica stopped: %v", err)
+	g.failure.Store(&err)
+	g.lead.Store(&rafthost.LeaderInfo{Term: g.lead.Load().Term})
+	g.results.failAll(errLostLeadership)
 	g.node.unhealthy(fmt.Errorf("meta replica stopped: %w", err))
 }
 

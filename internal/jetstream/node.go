@@ -274,30 +274,55 @@ func (n *Node) Start() error {
 	n.spawn(n.keepLoop)
 	n.spawn(n.outboxLoop)
 	n.spawn(n.pulseLoop)
-	n.spawn(n.watchLogs)
+	n.spawn(n.watchStores)
 	n.spawn(n.watchQuorum)
 	return nil
 }
 
-// watchLogs says so when a log can not be written any more. Everything that needs
-// it has been refused by then; the node stays up to tell.
-func (n *Node) watchLogs() {
-	select {
-	case <-n.fileLog.Failed():
-		n.logFailed(n.fileLog.Err())
-	case <-n.memLog.Failed():
-		n.logFailed(n.memLog.Err())
-	case <-n.ctx.Done():
+// watchStores stops what needs a log or a store that can not be written any more,
+// before the next message meets it: others take over, and clients are told. The node
+// stays up to tell.
+func (n *Node) watchStores() {
+	fileLog, memLog, files := n.fileLog.Failed(), n.memLog.Failed(), n.fileDB.Failed()
+	for {
+		select {
+		case <-fileLog:
+			fileLog = nil
+			n.storageFailed(brokenLog, false, n.fileLog.Err())
+		case <-memLog:
+			memLog = nil
+			n.storageFailed(brokenLog, true, n.memLog.Err())
+		case <-files:
+			files = nil
+			n.storageFailed(brokenStore, false, n.fileDB.Err())
+		case <-n.ctx.Done():
+			return
+		}
 	}
 }
 
-func (n *Node) logFailed(err error) {
+func (n *Node) storageFailed(what string, memory bool, err error) {
 	if n.ctx.Err() != nil {
 		return
 	}
-	n.cfg.Logger.Errorf("JetStream can not write its log; restart the server once the cause is gone: %v", err)
-	n.unhealthy(fmt.Errorf("raft log: %w", err))
+	n.cfg.Logger.Errorf("JetStream can not write its %s; restart the server once the cause is gone: %v", what, err)
+	err = fmt.Errorf("JetStream can not write its %s: %w", what, err)
+	n.unhealthy(err)
+	for _, s := range n.allStreams() {
+		if s.memory == memory {
+			s.group.Fail(err)
+		}
+	}
+	if g := n.meta.Load(); g != nil && what == brokenLog && !memory {
+		g.group.Fail(err)
+	}
 }
+
+// What can break for good on a node.
+const (
+	brokenLog   = "log"
+	brokenStore = "message store"
+)
 
 // spawn runs f until it returns; Stop waits for it. On a node that stops nothing
 // begins any more.
@@ -402,13 +427,13 @@ func (n *Node) unhealthy(err error) {
 	n.sick = err
 }
 
-// Stream finds this node's replica of a stream; nil when it has none, or a backup
-// is still being put into it.
+// Stream finds this node's replica of a stream; nil when it has none, or it has failed,
+// or a backup is still being put into it.
 func (n *Node) Stream(account, name string) *Stream {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	s := n.streams[streamKey{account, name}]
-	if s == nil || s.Assignment().Restoring {
+	if s == nil || s.Assignment().Restoring || s.hasFailed() {
 		return nil
 	}
 	return s

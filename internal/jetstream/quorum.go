@@ -1,6 +1,9 @@
 package jetstream
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 const (
 	// quorumCheck is how often this node looks whether its streams have a quorum.
@@ -45,10 +48,7 @@ func (n *Node) watchQuorum() {
 
 func (n *Node) tellQuorumLost(s *Stream) {
 	a := s.Assignment()
-	why := "too few of its servers are in sight"
-	if loss := a.Loss(); loss != "" {
-		why = loss
-	}
+	why := cmp.Or(a.Loss(), n.Broken(a), "too few of its servers are in sight")
 	n.cfg.Logger.Warnf("JetStream stream %s > %s has lost its quorum: %s", s.account, s.name, why)
 	if len(a.Replicas) > 1 {
 		n.cfg.Events.QuorumLost(s)

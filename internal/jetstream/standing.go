@@ -3,8 +3,10 @@ package jetstream
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,10 +20,25 @@ import (
 type standing struct {
 	// Life is drawn at each start of the node; Version grows with every change
 	// within it.
-	Life    uint64             `json:"life"`
-	Version uint64             `json:"version"`
-	Leaving bool               `json:"leaving,omitempty"`
-	Failed  []meta.LostReplica `json:"failed,omitempty"`
+	Life    uint64          `json:"life"`
+	Version uint64          `json:"version"`
+	Leaving bool            `json:"leaving,omitempty"`
+	Failed  []failedReplica `json:"failed,omitempty"`
+}
+
+// failedReplica is a replica that has failed, and why.
+type failedReplica struct {
+	meta.LostReplica
+	Why string `json:"why,omitempty"`
+}
+
+// failureOf is why a replica has failed, as far as s says so.
+func (s *standing) failureOf(id meta.LostReplica) (why string, failed bool) {
+	i := slices.IndexFunc(s.Failed, func(f failedReplica) bool { return f.LostReplica == id })
+	if i < 0 {
+		return "", false
+	}
+	return s.Failed[i].Why, true
 }
 
 // standings are a node's own standing and those that it has heard of.
@@ -35,16 +52,48 @@ type standings struct {
 // fit tells whether a replica can be given consumers to run. A leaving one can if
 // there is no other.
 func (n *Node) fit(group base.GroupID, r base.Replica) (fit, leaving bool) {
-	st := &n.standing
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	s := &st.own
-	if r.Node != n.cfg.Identity.Node {
-		if s = st.others[r.Node]; s == nil {
-			return true, false
+	n.standing.mu.Lock()
+	defer n.standing.mu.Unlock()
+	s := n.standingLocked(r.Node)
+	if s == nil {
+		return true, false
+	}
+	_, failed := s.failureOf(meta.LostReplica{Group: group, Replica: r.ID})
+	return !failed, s.Leaving
+}
+
+// standingLocked is what a node has said of itself; nil when that is nothing.
+func (n *Node) standingLocked(node base.NodeID) *standing {
+	if node == n.cfg.Identity.Node {
+		return &n.standing.own
+	}
+	return n.standing.others[node]
+}
+
+// failureOf is why a replica has failed, as far as its node says so.
+func (n *Node) failureOf(group base.GroupID, r base.Replica) (why string, failed bool) {
+	n.standing.mu.Lock()
+	defer n.standing.mu.Unlock()
+	if s := n.standingLocked(r.Node); s != nil {
+		return s.failureOf(meta.LostReplica{Group: group, Replica: r.ID})
+	}
+	return "", false
+}
+
+// Broken says why a stream can not have a leader: so many of its replicas have failed, on
+// servers that are up, that the others are no majority. It is empty otherwise.
+func (n *Node) Broken(a *meta.Assignment) string {
+	var failed []string
+	for _, r := range a.Members {
+		if why, ok := n.failureOf(a.Group, r); ok {
+			failed = append(failed, fmt.Sprintf("on %s: %s", n.nodeName(r.Node), why))
 		}
 	}
-	return !slices.Contains(s.Failed, meta.LostReplica{Group: group, Replica: r.ID}), s.Leaving
+	of := len(a.Members)
+	if len(failed) == 0 || of-len(failed) > of/2 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d replicas failed, %s", len(failed), of, strings.Join(failed, "; "))
 }
 
 // isLeaving tells whether this node is about to go.
@@ -67,21 +116,53 @@ func (n *Node) leave() {
 	n.changeStanding(func(own *standing) { own.Leaving = true })
 }
 
-// replicaStopped says that a replica here has failed.
-func (n *Node) replicaStopped(s *Stream) {
-	id := meta.LostReplica{Group: s.id, Replica: s.replica}
-	n.changeStanding(func(own *standing) { own.Failed = append(own.Failed, id) })
-}
-
-// replicaRemoved forgets that a replica had failed.
-func (n *Node) replicaRemoved(s *Stream) {
-	if s.Failure() == nil {
+// replicaFailed says that a replica here has stopped, or can not be opened.
+func (n *Node) replicaFailed(id meta.LostReplica, why error) {
+	n.standing.mu.Lock()
+	known, failed := n.standing.own.failureOf(id)
+	n.standing.mu.Unlock()
+	if failed && known == why.Error() {
 		return
 	}
-	id := meta.LostReplica{Group: s.id, Replica: s.replica}
 	n.changeStanding(func(own *standing) {
-		own.Failed = slices.DeleteFunc(own.Failed, func(f meta.LostReplica) bool { return f == id })
+		own.forget(func(f meta.LostReplica) bool { return f == id })
+		own.Failed = append(own.Failed, failedReplica{id, why.Error()})
 	})
+}
+
+// forget leaves out the failed replicas for which over holds.
+func (s *standing) forget(over func(meta.LostReplica) bool) {
+	s.Failed = slices.DeleteFunc(s.Failed, func(f failedReplica) bool { return over(f.LostReplica) })
+}
+
+// forgetFailed forgets those failed replicas that work now, or that this node is not to
+// have any more.
+func (n *Node) forgetFailed() {
+	n.standing.mu.Lock()
+	failed := slices.Clone(n.standing.own.Failed)
+	n.standing.mu.Unlock()
+	over := make(map[meta.LostReplica]bool)
+	for _, f := range failed {
+		if !n.stillFails(f.LostReplica) {
+			over[f.LostReplica] = true
+		}
+	}
+	if len(over) > 0 {
+		n.changeStanding(func(own *standing) { own.forget(func(f meta.LostReplica) bool { return over[f] }) })
+	}
+}
+
+func (n *Node) stillFails(f meta.LostReplica) (still bool) {
+	if s := n.streamByGroup(f.Group); s != nil && s.replica == f.Replica && s.Failure() == nil {
+		return false
+	}
+	n.View(func(m *meta.State) {
+		if a := m.ByGroup(f.Group); a != nil {
+			r, _, here := a.ReplicaOn(n.cfg.Identity.Node)
+			still = here && r.ID == f.Replica
+		}
+	})
+	return still
 }
 
 // changeStanding changes what this node says of itself and tells everybody.

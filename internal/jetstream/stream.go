@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -342,7 +343,7 @@ func (s *Stream) Stopped(err error) {
 	s.node.cfg.Logger.Errorf("JetStream replica of %s > %s stopped: %v", s.account, s.name, err)
 	s.stopRunners(runner.CloseSilent)
 	s.over()
-	s.node.replicaStopped(s)
+	s.node.replicaFailed(meta.LostReplica{Group: s.id, Replica: s.replica}, err)
 	if vfs.IsNoSpaceError(err) {
 		s.node.cfg.Events.OutOfSpace(s)
 	}
@@ -355,6 +356,13 @@ func (s *Stream) Failure() error {
 		return *p
 	}
 	return nil
+}
+
+// hasFailed tells that the replica has nothing to say any more. One that stopped for a
+// survey may come back.
+func (s *Stream) hasFailed() bool {
+	err := s.Failure()
+	return err != nil && !errors.Is(err, errSurveyed)
 }
 
 // close ends the replica's work on this node. The store is left as it is.

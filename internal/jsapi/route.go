@@ -155,16 +155,36 @@ func (c *call) whyNobody() *apierr.Error {
 
 // lost is the error of a call about a stream that can have no leader any more.
 // Otherwise it is nil.
-func (c *call) lost() *apierr.Error {
+func (c *call) lost() *apierr.Error { return c.cutOff((*meta.Assignment).Loss) }
+
+// broken is the error of a call about a stream whose replicas have failed, or for a meta
+// group of one that has. Otherwise it is nil.
+func (c *call) broken() *apierr.Error {
+	if c.svc.node == nil {
+		return nil
+	}
+	why := c.svc.node.MetaBroken()
+	switch {
+	case c.endpoint.class != metaLeader || c.passedOn() || why == nil:
+		return c.cutOff(c.svc.node.Broken)
+	case c.stream() != "":
+		return apierr.JSStreamOfflineReasonErrF(why)
+	}
+	return apierr.JSClusterNotAvailErr
+}
+
+// cutOff is the error of a call that only the stream's leader can answer, with the
+// reason that there is none. Without a reason it is nil.
+func (c *call) cutOff(reason func(*meta.Assignment) string) *apierr.Error {
 	if c.endpoint.class == metaLeader && !c.passedOn() || c.svc.node == nil {
 		return nil
 	}
+	var a *meta.Assignment
+	c.svc.node.View(func(st *meta.State) { a = st.Stream(c.Account, c.stream()) })
 	why := ""
-	c.svc.node.View(func(st *meta.State) {
-		if a := st.Stream(c.Account, c.stream()); a != nil {
-			why = a.Loss()
-		}
-	})
+	if a != nil {
+		why = reason(a)
+	}
 	switch {
 	case why == "":
 		return nil
@@ -208,12 +228,9 @@ func (c *call) offline() (err *apierr.Error) {
 // it are refused: a node may be about to come back.
 const offlineDelay = 500 * time.Millisecond
 
-// refuseOffline answers a request that has waited for long enough about what is
-// offline; false leaves it to wait.
+// refuseOffline answers a request about what has failed, or that has waited for long enough
+// about what is offline; false leaves it to wait.
 func (s *Service) refuseOffline(r *jetstream.Request, now time.Time) bool {
-	if now.Sub(r.Since) < offlineDelay {
-		return false
-	}
 	if _, hot := parseHot(r.Subject); hot {
 		return false
 	}
@@ -221,7 +238,10 @@ func (s *Service) refuseOffline(r *jetstream.Request, now time.Time) bool {
 	if c == nil {
 		return false
 	}
-	err := c.offline()
+	err := c.broken()
+	if err == nil && now.Sub(r.Since) >= offlineDelay {
+		err = c.offline()
+	}
 	if err != nil {
 		s.later(func() { c.fail(err) })
 	}

@@ -38,7 +38,7 @@ func (c *call) streamList() {
 		info := found[a.Name]
 		if info == nil {
 			doc.Missing = append(doc.Missing, a.Name)
-			if reason := cmp.Or(a.Unsupported(jetstream.APILevel), a.Loss()); reason != "" {
+			if reason := cmp.Or(a.Unsupported(jetstream.APILevel), a.Loss(), c.svc.node.Broken(a)); reason != "" {
 				if doc.Offline == nil {
 					doc.Offline = make(map[string]string)
 				}

@@ -20,9 +20,15 @@ const updateAttempts = 5
 // proposes. The stream's leader answers when the configuration is in force.
 // Whether consumers fit the new limits is checked where this node has a replica.
 func (c *call) streamUpdate() {
-	if a := c.assignment(c.Account, c.stream()); a != nil && a.Unsupported(jetstream.APILevel) == "" && c.svc.allOffline(a) {
-		c.svc.cfg.Clock.AfterFunc(offlineDelay, func() { c.fail(apierr.JSStreamOfflineErr) })
-		return
+	if a := c.assignment(c.Account, c.stream()); a != nil && a.Unsupported(jetstream.APILevel) == "" {
+		if c.svc.allOffline(a) {
+			c.svc.cfg.Clock.AfterFunc(offlineDelay, func() { c.fail(apierr.JSStreamOfflineErr) })
+			return
+		}
+		if why := c.svc.node.Broken(a); why != "" {
+			c.fail(apierr.JSStreamOfflineReasonErrF(why))
+			return
+		}
 	}
 	for range updateAttempts {
 		cmd, err := c.plannedUpdate()

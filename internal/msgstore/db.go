@@ -176,6 +176,17 @@ func (db *DB) fail(err error) {
 	})
 }
 
+// Failed is closed when nothing can be committed any more. Err tells why.
+func (db *DB) Failed() <-chan struct{} { return db.failedCh }
+
+// Err is the error that made the DB fail, or nil.
+func (db *DB) Err() error {
+	if err := db.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 func (db *DB) failure() error {
 	if err := db.failed.Load(); err != nil {
 		return fmt.Errorf("message store has failed: %w", *err)

@@ -70,9 +70,7 @@ func (g *Group) runApply() {
 
 	rest, err := g.runTasks(tasks)
 	if err != nil {
-		g.standDown()
-		g.fail(err)
-		g.announceGone()
+		g.Fail(err)
 	}
 
 	g.mu.Lock()

@@ -289,6 +289,15 @@ func (g *Group) shut(err error) {
 	g.raftMu.Unlock()
 }
 
+// Fail stops the replica as an error of its machine does: for an owner that knows before
+// the machine or the log meets it that there is nothing to go on with. Another replica
+// takes over at once.
+func (g *Group) Fail(err error) {
+	g.standDown()
+	g.fail(err)
+	g.announceGone()
+}
+
 // fail stops the replica: it takes no more input, votes no more, and the owner
 // is told once. Called on any goroutine, without locks.
 func (g *Group) fail(err error) {
