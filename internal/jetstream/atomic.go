@@ -185,7 +185,6 @@ func (in *ingest) stageLocked(h *batchStep, m *router.Msg) staging {
 	case b == nil:
 		b = &staged{}
 		in.staged[h.id] = b
-		in.s.node.batches.opened(in.s)
 	}
 	if !h.close {
 		if e := in.addLocked(h.id, b, m); e != nil {
@@ -225,10 +224,10 @@ func (in *ingest) tooLargeLocked(id string, limit int) staging {
 	return v
 }
 
-// admitLocked tells whether one more atomic batch may be open.
+// admitLocked tells whether one more atomic batch may be open, and counts it then.
 func (in *ingest) admitLocked(limits *BatchLimits) bool {
 	perStream, total := limits.atomic()
-	return len(in.staged) < perStream && in.s.node.batches.atomic.Load() < int64(total)
+	return len(in.staged) < perStream && in.s.node.batches.open(in.s, total)
 }
 
 // commitLocked queues a whole batch as a command of its own.

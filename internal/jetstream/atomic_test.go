@@ -3,6 +3,8 @@ package jetstream
 import (
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"weir/internal/api"
@@ -38,5 +40,27 @@ func TestStagedBytesAreBounded(t *testing.T) {
 	h.node.batches.bytes.Add(-maxStagedBytes)
 	if got := begin("two"); got != "" {
 		t.Errorf("when there is room again a batch begins with %s", got)
+	}
+}
+
+// Streams that open batches at the same time open no more than a server takes.
+func TestOpenBatchesOfManyStreams(t *testing.T) {
+	const total = 1000
+	var batches openBatches
+	var opened atomic.Int64
+	var streams sync.WaitGroup
+	for range 20 {
+		s := new(Stream)
+		streams.Go(func() {
+			for range total {
+				if batches.open(s, total) {
+					opened.Add(1)
+				}
+			}
+		})
+	}
+	streams.Wait()
+	if opened.Load() != total || batches.atomic.Load() != total {
+		t.Errorf("%d batches opened, %d counted, want %d", opened.Load(), batches.atomic.Load(), total)
 	}
 }

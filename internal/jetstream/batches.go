@@ -49,9 +49,14 @@ type openBatches struct {
 	streams map[*Stream]struct{} // that have batches, or had some
 }
 
-func (o *openBatches) opened(s *Stream) {
-	o.atomic.Add(1)
+// open counts one more atomic batch, of a stream; false when that were more than total.
+func (o *openBatches) open(s *Stream, total int) bool {
+	if o.atomic.Add(1) > int64(total) {
+		o.atomic.Add(-1)
+		return false
+	}
 	o.watch(s)
+	return true
 }
 
 func (o *openBatches) closed(size int) {

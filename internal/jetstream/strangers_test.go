@@ -36,10 +36,10 @@ func TestAnswers(t *testing.T) {
 	if asks.Answers(asked) {
 		t.Error("a node that died answers")
 	}
-	asks.PeerUp(Peer{Node: asked, Name: "n2", JetStream: true})
 	c.net.mu.Lock()
 	c.net.filter = func(_, _ base.NodeID, kind byte, _ []byte) bool { return kind == frameCall }
 	c.net.mu.Unlock()
+	asks.PeerUp(Peer{Node: asked, Name: "n2", JetStream: true})
 	if !asks.Answers(asked) {
 		t.Error("a node that is slow is taken for dead")
 	}

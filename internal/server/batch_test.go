@@ -209,6 +209,7 @@ func TestAtomicBatchLeaderGone(t *testing.T) {
 	first := r.info("ABK").Cluster.Leader
 	r.must(r.app, "STREAM.LEADER.STEPDOWN.ABK", nil)
 	r.until("another leader", func() bool { l := r.info("ABK").Cluster.Leader; return l != "" && l != first })
+	r.until("the batch is not counted any more", func() bool { return r.servers[r.server(first)].node.OpenBatches() == 0 })
 	var ack *api.PubAck
 	r.until("an answer", func() bool {
 		reply, err := r.app.RequestMsg(batchMsg("ABK.a", "lost", 2, "1"), time.Second)
