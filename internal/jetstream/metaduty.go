@@ -111,7 +111,7 @@ func (n *Node) status(x *meta.Node) meta.NodeStatus {
 	if room == (meta.Room{}) {
 		room = n.boot.self.Room
 	}
-	return meta.NodeStatus{Known: true, Online: n.linked(x.ID) && !n.leavesToo(x.ID), MaxMemory: room.MaxMemory, MaxStore: room.MaxStore}
+	return meta.NodeStatus{Online: n.linked(x.ID) && !n.leavesToo(x.ID), MaxMemory: room.MaxMemory, MaxStore: room.MaxStore}
 }
 
 // Plan calls f with a planner over the meta state, which f must not keep; false

@@ -11,14 +11,11 @@ import (
 )
 
 // NodeStatus is what is known of a node besides its assignments. Bytes are what
-// it may use in all and what it uses now.
+// it may use in all.
 type NodeStatus struct {
-	Known      bool // its statistics were heard of at least once
-	Online     bool
-	MaxMemory  int64
-	UsedMemory int64
-	MaxStore   int64
-	UsedStore  int64
+	Online    bool
+	MaxMemory int64
+	MaxStore  int64
 }
 
 // Candidate is a node as placement sees it.
@@ -27,10 +24,9 @@ type Candidate struct {
 	Name    string
 	Cluster string
 	Tags    []string
-	Known   bool
 	Online  bool
-	// AvailableMemory and AvailableStore are the configured maximum minus the
-	// larger of reserved and used, in bytes.
+	// AvailableMemory and AvailableStore are the configured maximum minus what is
+	// reserved, in bytes.
 	AvailableMemory int64
 	AvailableStore  int64
 	// HAAssets counts groups of more than one replica, the meta group included.
@@ -45,9 +41,9 @@ func (s *State) Candidates(status func(*Node) NodeStatus) []Candidate {
 		st, load := status(n), s.loads[n.ID]
 		list = append(list, Candidate{
 			Node: n.ID, Name: n.Name, Cluster: n.Cluster, Tags: n.Tags,
-			Known: st.Known, Online: st.Online,
-			AvailableMemory: st.MaxMemory - max(load.ReservedMemory, st.UsedMemory),
-			AvailableStore:  st.MaxStore - max(load.ReservedStore, st.UsedStore),
+			Online:          st.Online,
+			AvailableMemory: st.MaxMemory - load.ReservedMemory,
+			AvailableStore:  st.MaxStore - load.ReservedStore,
 			HAAssets:        load.HAStreams + 1,
 			Streams:         load.Streams,
 		})
@@ -149,9 +145,6 @@ func (p *placer) filter(candidates []Candidate) []Candidate {
 func (p *placer) suits(c *Candidate) bool {
 	switch {
 	case c.Cluster != p.cluster:
-		return false
-	case !c.Known:
-		p.causes.Offline = true
 		return false
 	case slices.Contains(p.Ignore, c.Node), slices.Contains(p.Keep, c.Node):
 		return false

@@ -42,8 +42,7 @@ func TestPlacement(t *testing.T) {
 
 func parseCandidate(d *datadriven.TestData) Candidate {
 	c := Candidate{Node: base.NodeID(number(d.CmdArgs[0].Key)), Cluster: scan(d, "cluster"), Tags: list(d, "tags"),
-		Known: !d.HasArg("unknown"), Online: !d.HasArg("offline") && !d.HasArg("unknown"),
-		AvailableMemory: 1000, AvailableStore: 1000, HAAssets: 1}
+		Online: !d.HasArg("offline"), AvailableMemory: 1000, AvailableStore: 1000, HAAssets: 1}
 	for key, to := range map[string]func(n uint64){
 		"store":   func(n uint64) { c.AvailableStore = int64(n) },
 		"memory":  func(n uint64) { c.AvailableMemory = int64(n) },
@@ -116,7 +115,7 @@ func TestPlacementBalances(t *testing.T) {
 	}
 	s.Apply(1, Command{Body: init})
 	rng := rand.New(rand.NewPCG(3, 4))
-	status := func(*Node) NodeStatus { return NodeStatus{Known: true, Online: true, MaxStore: 1 << 40} }
+	status := func(*Node) NodeStatus { return NodeStatus{Online: true, MaxStore: 1 << 40} }
 	for i := range 60 {
 		raw := fmt.Appendf(nil, `{"name":"S%d","num_replicas":3,"subjects":["s.%d"]}`, i, i)
 		config, _, _ := parseConfig(raw)
@@ -134,8 +133,8 @@ func TestPlacementBalances(t *testing.T) {
 }
 
 func TestKeptComeFirst(t *testing.T) {
-	candidates := []Candidate{{Node: 1, Cluster: "C", Known: true, Online: true}, {Node: 2, Cluster: "C", Known: true, Online: true},
-		{Node: 3, Cluster: "C", Known: true, Online: true}}
+	candidates := []Candidate{{Node: 1, Cluster: "C", Online: true}, {Node: 2, Cluster: "C", Online: true},
+		{Node: 3, Cluster: "C", Online: true}}
 	rng := rand.New(rand.NewPCG(1, 1))
 	got, err := Place("C", PlacementRequest{Replicas: 3, Config: new(api.StreamConfig), Keep: []base.NodeID{3, 1}}, candidates, rng)
 	if err != nil || !slices.Equal(got, []base.NodeID{3, 1, 2}) {

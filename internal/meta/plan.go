@@ -81,7 +81,7 @@ func (p *Planner) checkGrowth(a *Assignment, next *api.StreamConfig) *apierr.Err
 		return nil
 	}
 	for _, c := range p.candidates() {
-		if !c.Known || onNode(a.Replicas, c.Node) < 0 {
+		if onNode(a.Replicas, c.Node) < 0 {
 			continue
 		}
 		switch {

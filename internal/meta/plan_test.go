@@ -19,7 +19,7 @@ func planned(n int, offline ...base.NodeID) (*State, *Planner) {
 	}
 	s.Apply(1, Command{Body: init})
 	status := func(n *Node) NodeStatus {
-		return NodeStatus{Known: true, Online: !slices.Contains(offline, n.ID), MaxStore: 1 << 40}
+		return NodeStatus{Online: !slices.Contains(offline, n.ID), MaxStore: 1 << 40}
 	}
 	return s, &Planner{State: s, Status: status, Rand: rand.New(rand.NewPCG(1, 2))}
 }

@@ -50,7 +50,7 @@ func TestRow27_PlacementErrorText(t *testing.T) {
 func nodesOf(n int, change func(i int, c *Candidate)) []Candidate {
 	list := make([]Candidate, n)
 	for i := range list {
-		list[i] = Candidate{Node: base.NodeID(i + 1), Cluster: "C", Known: true, Online: true, AvailableStore: 1000, AvailableMemory: 1000, HAAssets: 1}
+		list[i] = Candidate{Node: base.NodeID(i + 1), Cluster: "C", Online: true, AvailableStore: 1000, AvailableMemory: 1000, HAAssets: 1}
 		if change != nil {
 			change(i, &list[i])
 		}
@@ -118,7 +118,6 @@ func TestRow31_PeerSelection(t *testing.T) {
 		{name: "two of five down", candidates: nodesOf(5, offline(3)), req: PlacementRequest{Replicas: 3}, want: []base.NodeID{1, 2, 3}},
 		{name: "an offline one may be chosen", candidates: nodesOf(3, offline(2)), req: PlacementRequest{Replicas: 3}, want: []base.NodeID{1, 2, 3}},
 		{name: "three of five down", candidates: nodesOf(5, offline(2)), req: PlacementRequest{Replicas: 5}, err: "peer offline"},
-		{name: "never heard from", candidates: nodesOf(3, func(i int, c *Candidate) { c.Known = i > 0 }), req: PlacementRequest{Replicas: 3}, err: "peer offline"},
 		{name: "kept are enough", candidates: nodesOf(5, nil), req: PlacementRequest{Replicas: 2, Keep: []base.NodeID{4, 2, 1}}, want: []base.NodeID{4, 2}},
 		{name: "kept count for the majority", candidates: nodesOf(3, offline(1)), req: PlacementRequest{Replicas: 3, Keep: []base.NodeID{3}}, want: []base.NodeID{3, 1, 2}},
 		{name: "ignored", candidates: nodesOf(3, nil), req: PlacementRequest{Replicas: 2, Ignore: []base.NodeID{1}}, want: []base.NodeID{2, 3}},

@@ -31,7 +31,7 @@ func TestAckWait(t *testing.T) {
 		if f := w.state.AckFloor; f.Stream != 3 || f.Consumer != 7 {
 			t.Errorf("ack floor %+v, want 3 and 7", f)
 		}
-		if s := w.run.Status(); s.AckPending != 0 || s.Redelivered != 0 || s.Uncommitted != 0 {
+		if s := w.run.Status(); s.AckPending != 0 || s.Redelivered != 0 || w.run.uncommitted != 0 {
 			t.Errorf("status %+v, want nothing pending", s)
 		}
 	})

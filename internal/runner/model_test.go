@@ -172,7 +172,7 @@ func (m *model) heal() {
 		w.settle()
 	}
 	st := w.run.Status()
-	if st.AckPending != 0 || st.Redelivered != 0 || st.Uncommitted != 0 || w.state.NumAckPending() != 0 {
+	if st.AckPending != 0 || st.Redelivered != 0 || w.run.uncommitted != 0 || w.state.NumAckPending() != 0 {
 		w.t.Errorf("after everything was acked: %+v, %d pending in the replicated state", st, w.state.NumAckPending())
 	}
 	for _, msg := range w.store.list {

@@ -172,7 +172,6 @@ type Status struct {
 	PushBound   bool
 	AckPending  int
 	Redelivered int // of those, delivered more than once
-	Uncommitted int
 }
 
 // New returns a runner for a consumer as of its replicated state. It does

@@ -63,7 +63,7 @@ func (s *Stream) storeOfBatch(m *msg.Message) (Published, error) {
 		base.Assert(e == nil, "counter %q of a batch that was checked: %v", m.Subject, e)
 	}
 	m.Seq = s.store.State().LastSeq + 1
-	p, err := s.store1(d, m)
+	p, err := s.keep(d, m)
 	if err == nil {
 		err = s.followSchedule(d, m, p.Stored)
 	}

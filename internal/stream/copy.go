@@ -127,7 +127,7 @@ func (s *Stream) copyToMirror(c *Copied, stored *msg.Message) (Published, error)
 	if e, err := s.checkRoom(stored); e != nil || err != nil {
 		return Published{Err: e}, err
 	}
-	return s.store1(d, stored)
+	return s.keep(d, stored)
 }
 
 // forCopy takes away what a message asked of the stream that it was published to.

@@ -59,6 +59,13 @@ func (s *Stream) Expire(now int64, visit func(*msg.Message)) error {
 	return s.expireByAge(now, visit)
 }
 
+// age has max_age end for a message that was stored.
+func (s *Stream) age(m *msg.Message) {
+	if s.nextAge == 0 {
+		s.nextAge = m.Time + int64(s.cfg.MaxAge)
+	}
+}
+
 func (s *Stream) expireByAge(now int64, visit func(*msg.Message)) error {
 	if s.cfg.MaxAge <= 0 {
 		return nil

@@ -8,6 +8,19 @@ import (
 	"weir/internal/subject"
 )
 
+// enforce makes room behind a message that was stored: first on its subject, then in the stream.
+func (s *Stream) enforce(literal string) error {
+	if s.cfg.MaxMsgsPer > 0 {
+		if err := s.enforcePerSubject(literal); err != nil {
+			return err
+		}
+	}
+	if s.cfg.MaxMsgs > 0 || s.cfg.MaxBytes > 0 {
+		return s.enforceLimits()
+	}
+	return nil
+}
+
 // enforceLimits removes the oldest messages until max_msgs and max_bytes hold. After an update they may be too many for one
 // entry: then Sweep goes on.
 func (s *Stream) enforceLimits() error {

@@ -50,21 +50,11 @@ func (s *Stream) Load(now int64, m *msg.Message) error {
 			return err
 		}
 	}
-	if s.nextAge == 0 {
-		s.nextAge = m.Time + int64(s.cfg.MaxAge)
-	}
+	s.age(m)
 	if s.cfg.Sealed {
 		return nil
 	}
-	if s.cfg.MaxMsgsPer > 0 {
-		if err := s.enforcePerSubject(m.Subject); err != nil {
-			return err
-		}
-	}
-	if s.cfg.MaxMsgs > 0 || s.cfg.MaxBytes > 0 {
-		return s.enforceLimits()
-	}
-	return nil
+	return s.enforce(m.Subject)
 }
 
 // loadDirectives remembers what a stream remembers of a message beside it.

@@ -3,6 +3,7 @@ package stream
 import (
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"weir/internal/api"
@@ -83,7 +84,7 @@ func (s *Stream) publish(now int64, p *Pub, stored *msg.Message, how manner) (Pu
 		return Published{Err: e}, err
 	}
 	stored.Seq = s.store.State().LastSeq + 1
-	result, err := s.store1(d, stored)
+	result, err := s.keep(d, stored)
 	result.Counter = counter
 	if err == nil {
 		err = s.followSchedule(d, stored, result.Stored)
@@ -101,21 +102,16 @@ func (s *Stream) subjectOf(literal string) string {
 	return literal
 }
 
-// store1 stores m under its sequence if somebody wants it, and makes room behind it.
-func (s *Stream) store1(d *directives, m *msg.Message) (result Published, err error) {
+// keep stores m under its sequence if somebody wants it, and makes room behind it.
+func (s *Stream) keep(d *directives, m *msg.Message) (result Published, err error) {
 	result.Seq = m.Seq
 	if s.cfg.RePublish != nil {
 		if result.Previous, err = s.lastOf(m.Subject); err != nil {
 			return result, err
 		}
 	}
-	if d.msgID != "" && s.cfg.Duplicates > 0 {
-		if err := s.addDedupeID(d.msgID, m.Seq, m.Time); err != nil {
-			return result, err
-		}
-	}
-	if d.msgID != s.lastMsgID {
-		s.lastMsgID, s.lastMsgIDDirty = string([]byte(d.msgID)), true
+	if err := s.noteMsgID(d.msgID, m); err != nil {
+		return result, err
 	}
 	if s.unwanted(m.Subject) {
 		s.store.SetLast(m.Seq, m.Time)
@@ -124,40 +120,45 @@ func (s *Stream) store1(d *directives, m *msg.Message) (result Published, err er
 	if err := s.unplanLast(m.Subject); err != nil {
 		return result, err
 	}
-	ttl := s.raiseTTL(d, m)
-	if d.rollup == rollupAll {
-		if err := s.rollUpAll(m); err != nil {
-			return result, err
-		}
-	}
-	if err := s.store.Append(m); err != nil {
+	if err := s.add(d, m); err != nil {
 		return result, err
-	}
-	if s.nextAge == 0 {
-		s.nextAge = m.Time + int64(s.cfg.MaxAge)
-	}
-	if ttl != 0 {
-		if err := s.addTTL(m.Seq, m.Time, ttl); err != nil {
-			return result, err
-		}
 	}
 	if d.rollup == rollupSubject {
 		if err := s.rollUp(m); err != nil {
 			return result, err
 		}
 	}
-	if s.cfg.MaxMsgsPer > 0 {
-		if err := s.enforcePerSubject(m.Subject); err != nil {
-			return result, err
-		}
-	}
-	if s.cfg.MaxMsgs > 0 || s.cfg.MaxBytes > 0 {
-		if err := s.enforceLimits(); err != nil {
-			return result, err
-		}
-	}
 	result.Stored = true
-	return result, nil
+	return result, s.enforce(m.Subject)
+}
+
+// noteMsgID remembers the id of m, "" for none.
+func (s *Stream) noteMsgID(id string, m *msg.Message) error {
+	if id != s.lastMsgID {
+		s.lastMsgID, s.lastMsgIDDirty = strings.Clone(id), true
+	}
+	if id == "" || s.cfg.Duplicates <= 0 {
+		return nil
+	}
+	return s.addDedupeID(id, m.Seq, m.Time)
+}
+
+// add puts m behind the others, in the place of all of them if it is a rollup, and lets its time to live begin.
+func (s *Stream) add(d *directives, m *msg.Message) error {
+	ttl := s.raiseTTL(d, m)
+	if d.rollup == rollupAll {
+		if err := s.rollUpAll(m); err != nil {
+			return err
+		}
+	}
+	if err := s.store.Append(m); err != nil {
+		return err
+	}
+	s.age(m)
+	if ttl == 0 {
+		return nil
+	}
+	return s.addTTL(m.Seq, m.Time, ttl)
 }
 
 // unwanted tells whether a message is not kept, as nobody is interested in it.

@@ -93,7 +93,7 @@ func (s *Stream) fire(f *firing, visit func(*msg.Message, uint64)) error {
 	}
 	made.Seq = s.store.State().LastSeq + 1
 	out := directives{ttl: d.schedule.ttl, rollup: d.schedule.rollup}
-	result, err := s.store1(&out, &made)
+	result, err := s.keep(&out, &made)
 	if err != nil {
 		return err
 	}
