@@ -70,13 +70,14 @@ func Check(cfg api.ConsumerConfig, of *api.StreamConfig, limits Limits, pedantic
 	return cfg, nil
 }
 
-// Consumers of mirrors and sources that are not kept are named like those that are, and something behind a dash that no other one has.
+// The proposer gives every consumer of a mirror or source a name of its own, whatever the stream's retention is: that which it asked for, and something behind
+// a dash that no other one has. If the consumer is kept, that is taken away again.
 const (
 	UnkeptMark      = "-"
 	UnkeptSuffixLen = 8
 )
 
-// keptName is the name for a consumer that is kept.
+// keptName is the name that a mirror or source asked for.
 func keptName(name string) string {
 	if i := len(name) - UnkeptSuffixLen - len(UnkeptMark); i > 0 && strings.HasPrefix(name[i:], UnkeptMark) {
 		return name[:i]

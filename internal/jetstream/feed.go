@@ -29,10 +29,8 @@ import (
 // consumer. Flow control requests are answered when what came before them is
 // stored, which bounds what waits here.
 type feed struct {
+	copier
 	s          *Stream
-	key        string
-	src        *api.StreamSource
-	mirror     bool
 	transforms []*subject.Transform
 	origin     string // as stream.SourceHeader has it
 	copied     string
@@ -77,7 +75,7 @@ const (
 )
 
 func newFeed(s *Stream, key string, src *api.StreamSource, mirror bool) *feed {
-	f := &feed{s: s, key: key, src: src, mirror: mirror, wake: make(chan struct{}, 1)}
+	f := &feed{s: s, copier: copier{s.account, s.name, s.node.cfg.Domain, key, src, mirror}, wake: make(chan struct{}, 1)}
 	f.ctx, f.cancel = context.WithCancel(s.node.ctx)
 	f.origin, f.copied = stream.SourceHeader(src)
 	for _, t := range src.SubjectTransforms {

@@ -12,25 +12,11 @@ import (
 
 	"weir/internal/api"
 	"weir/internal/apierr"
-	"weir/internal/base"
 	"weir/internal/router"
 	"weir/internal/wire"
 )
 
 // What a feed asks of its origin's API.
-
-// deliverSubject is where the origin's consumer delivers.
-func (f *feed) deliverSubject() string {
-	switch x := f.src.External; {
-	case f.src.Consumer != nil:
-		return f.src.Consumer.DeliverSubject
-	case x != nil && x.DeliverPrefix != "":
-		return x.DeliverPrefix + "." + nuid.Next()
-	case f.mirror:
-		return "$JS.M." + nuid.Next()
-	}
-	return "$JS.S." + nuid.Next()
-}
 
 // connect has the origin deliver what is behind the origin's sequence copied, through a consumer that this makes or one
 // that was made beforehand.
@@ -57,52 +43,12 @@ func (f *feed) needsFlowControl() *apierr.Error {
 // makeConsumer makes the consumer that delivers. The origin makes it a durable one that it keeps if it drops what was
 // delivered (ADR-60).
 func (f *feed) makeConsumer(deliver string, copied uint64) (originAnswer, error) {
-	cfg := api.ConsumerConfig{
-		Name: f.consumerName(), DeliverSubject: deliver, AckPolicy: api.AckNone, ReplayPolicy: api.ReplayInstant,
-		DeliverPolicy: api.DeliverAll, FlowControl: true, Heartbeat: feedBeat, InactiveThreshold: feedInactive,
-		Direct: true, Sourcing: true, Replicas: 1, MemoryStorage: true, FilterSubject: f.src.FilterSubject,
-		Metadata: f.consumerMetadata(),
-	}
-	switch {
-	case copied > 0:
-		cfg.DeliverPolicy, cfg.OptStartSeq = api.DeliverByStartSequence, copied+1
-	case f.src.OptStartSeq > 0:
-		cfg.DeliverPolicy, cfg.OptStartSeq = api.DeliverByStartSequence, f.src.OptStartSeq
-	case f.src.OptStartTime != nil:
-		cfg.DeliverPolicy, cfg.OptStartTime = api.DeliverByStartTime, f.src.OptStartTime
-	}
-	for _, t := range f.src.SubjectTransforms {
-		if t.Source != "" && t.Source != ">" {
-			cfg.FilterSubjects = append(cfg.FilterSubjects, t.Source)
-		}
-	}
+	cfg := f.consumer(deliver, copied)
 	request := "CONSUMER.CREATE." + f.src.Name
 	if cfg.FilterSubject != "" {
 		request += "." + cfg.Name + "." + cfg.FilterSubject
 	}
 	return f.ask(request, api.ConsumerCreateRequest{Stream: f.src.Name, Config: cfg})
-}
-
-// consumerName is the same for every feed that copies the same for this stream, so that it finds again what the origin
-// keeps for it.
-func (f *feed) consumerName() string {
-	if f.mirror {
-		return "JS_MIRROR_" + base.ShortName(f.s.name+" "+f.s.account)
-	}
-	return "JS_SRC_" + base.ShortName(f.s.name+" "+f.s.account+" "+f.key)
-}
-
-// consumerMetadata tells whoever finds the consumer who made it.
-func (f *feed) consumerMetadata() map[string]string {
-	prefix := "_nats.src."
-	if f.mirror {
-		prefix = "_nats.mirror."
-	}
-	m := map[string]string{prefix + "stream": f.s.name, prefix + "acc": f.s.account}
-	if d := f.s.node.cfg.Domain; d != "" {
-		m[prefix+"domain"] = d
-	}
-	return m
 }
 
 // replaceConsumer drops the consumer that was read through before. It was left until there is another one, as an origin whose retention
@@ -130,20 +76,13 @@ func (f *feed) send(request, reply string, header, body []byte) {
 	f.s.node.publish(f.s.acc, &router.Msg{Subject: []byte(f.apiPrefix() + request), Reply: []byte(reply), Header: header, Payload: body})
 }
 
-func (f *feed) apiPrefix() string {
-	if x := f.src.External; x != nil && x.APIPrefix != "" {
-		return x.APIPrefix + "."
-	}
-	return "$JS.API."
-}
-
 // confirm answers a flow control request: everything up to the origin's message last is stored. If the origin belongs to another
 // account whose API is imported, but not its flow control, that account gets the answer all the same: who may make a
 // consumer there may confirm what it sends.
 func (f *feed) confirm(flow string, last *arrival) {
 	acc, rt := f.s.acc, f.s.node.cfg.Router
 	if strings.HasPrefix(flow, "$JS.FC.") && !rt.Imports(acc, flow) {
-		acc = rt.ServiceAccount(acc, f.apiPrefix()+"CONSUMER.CREATE."+f.src.Name)
+		acc, _ = rt.Service(acc, f.apiPrefix()+"CONSUMER.CREATE."+f.src.Name)
 	}
 	var header []byte
 	if last.seq > 0 {

@@ -54,7 +54,8 @@ func (l *randomLog) next() []byte {
 	case n < 83:
 		return l.command(o, &machine.Expire{Time: l.now})
 	case n < 87:
-		return l.command(o, &machine.Update{Time: l.now, Config: l.config(l.machine.Stream().Config())})
+		cfg := l.config(l.machine.Stream().Config())
+		return l.command(o, &machine.Update{Time: l.now, Config: cfg, Keep: l.machine.Keep(&cfg, nil)})
 	case n < 95:
 		return l.command(o, l.consumerCreate())
 	case n < 97:

@@ -159,7 +159,7 @@ func (s *Stream) putConfig(ctx context.Context, a *meta.Assignment) error {
 	case !exists:
 		return s.demand(ctx, &machine.Init{Config: *a.Config, Created: a.Created})
 	case !equal:
-		return s.demand(ctx, &machine.Update{Time: s.node.cfg.Clock.Now().UnixNano(), Config: *a.Config})
+		return s.demand(ctx, &machine.Update{Time: s.node.cfg.Clock.Now().UnixNano(), Config: *a.Config, Keep: s.keepForCopiers(a.Config)})
 	}
 	return nil
 }

@@ -111,23 +111,19 @@ func (c *call) createConsumer(req *api.ConsumerCreateRequest, err *apierr.Error)
 			return
 		}
 	}
-	if req.Config.Direct && req.Config.Sourcing && retention(st) == api.LimitsRetention {
-		req.Config.Name += consumer.UnkeptMark + randomName(consumer.UnkeptSuffixLen) // it is not used again
+	name := req.Config.Name
+	if req.Config.Direct && req.Config.Sourcing {
+		req.Config.Name += consumer.UnkeptMark + randomName(consumer.UnkeptSuffixLen) // unless the consumer is kept
 	}
 	if req.Config.DeliverSubject == "" {
 		c.proposeConsumer(st, req, func() {})
 		return
 	}
-	key := c.Account + "\x00" + c.stream() + "\x00" + req.Config.Name
+	key := c.Account + "\x00" + c.stream() + "\x00" + name
 	over := sync.OnceFunc(func() { c.svc.creates.done(key) })
 	if !c.svc.creates.take(key, func() { c.createPush(st, req, over) }) {
 		c.fail(apierr.JSStreamTooManyRequests)
 	}
-}
-
-func retention(st *jetstream.Stream) (r api.Retention) {
-	st.View(func(m *machine.Machine) { r = m.Stream().Config().Retention })
-	return r
 }
 
 // createPush makes or updates a push consumer, unless somebody listens where one of that name delivers: a consumer in use
@@ -160,7 +156,7 @@ func (c *call) proposeConsumer(st *jetstream.Stream, req *api.ConsumerCreateRequ
 			c.fail(r.Err)
 			return
 		}
-		info := c.svc.describeConsumer(st, req.Config.Name)
+		info := c.svc.describeConsumer(st, r.Consumer.Name)
 		if info == nil { // deleted at once: it was made nevertheless
 			info = c.asMade(st, r.Consumer)
 		}

@@ -71,10 +71,12 @@ type Init struct {
 	Loading bool `json:"loading,omitempty"`
 }
 
-// Update puts a configuration in force that has passed stream.CheckUpdate.
+// Update puts a configuration in force that has passed stream.CheckUpdate. It is refused if a mirror or source has begun to read since Keep was made
+// that the stream would not know of under its new retention.
 type Update struct {
 	Time   int64            `json:"time"` // unix ns
 	Config api.StreamConfig `json:"config"`
+	Keep   []Kept           `json:"keep,omitempty"` // by Machine.Keep
 }
 
 // Purge removes messages; fields as stream.PurgeRequest.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"weir/internal/api"
+	"weir/internal/base"
 	"weir/internal/consumer"
 )
 
@@ -34,44 +35,102 @@ func (a *applier) consumerMove(c *consumer.Consumer, cfg api.ConsumerConfig) err
 	return a.restart(c, start)
 }
 
-// suitCopiers ends the consumers of mirrors and sources that do not suit the stream's retention, which has changed, and puts others in
-// the place of those that lack what is to be kept. Their copiers hear of the end of the old ones and ask again.
-func (a *applier) suitCopiers() error {
-	limits := a.stream.Config().Retention == api.LimitsRetention
-	for _, id := range slices.Backward(slices.Sorted(maps.Keys(a.byID))) {
-		c := a.byID[id]
-		var err error
-		switch {
-		case limits && keepsForCopier(c.Config):
-			err = a.remove(c)
-		case !limits && forgetful(c.Config):
-			err = a.keepForCopier(c)
+// Kept is a consumer that a stream keeps for a mirror or source when its retention changes from limits to another.
+type Kept struct {
+	// Instead is the ID of the consumer that was read through under limits; 0 is none, as the copier is not connected.
+	Instead uint64 `json:"instead,omitempty"`
+	// Config has passed consumer.Check; nil is no consumer, as there can be none. The copier will be told why.
+	Config *api.ConsumerConfig `json:"config,omitempty"`
+}
+
+// Keep lists the consumers that Update needs for a change to cfg: for the copiers that are connected, and for others, which would ask for these consumers under limits
+// retention. Of a copier only the consumer that it made last counts.
+func (m *Machine) Keep(cfg *api.StreamConfig, others []api.ConsumerConfig) []Kept {
+	if !m.turnsFromLimits(cfg) {
+		return nil
+	}
+	var list []Kept
+	named := map[string]bool{}
+	for _, id := range slices.Backward(slices.Sorted(maps.Keys(m.byID))) {
+		c := m.byID[id]
+		if !forgetful(c.Config) {
+			continue
 		}
-		if err != nil {
+		k := Kept{Instead: id}
+		checked, refused := consumer.Check(*c.Config, cfg, consumer.Limits{}, false)
+		if refused == nil && !named[checked.Name] {
+			k.Config, named[checked.Name] = &checked, true
+		}
+		list = append(list, k)
+	}
+	for _, c := range others { // connected ones, too: that may end before the update
+		if checked, refused := consumer.Check(c, cfg, consumer.Limits{}, false); refused == nil {
+			list = append(list, Kept{Config: &checked})
+		}
+	}
+	return list
+}
+
+func (m *Machine) turnsFromLimits(cfg *api.StreamConfig) bool {
+	return m.stream.Config().Retention == api.LimitsRetention && cfg.Retention != api.LimitsRetention
+}
+
+// covers tells whether a list by Keep, made some entries ago, has all consumers that are not kept as it stands.
+func (m *Machine) covers(list []Kept) bool {
+	for _, c := range m.byID {
+		if forgetful(c.Config) && !slices.ContainsFunc(list, func(k Kept) bool { return k.Instead == c.ID }) {
+			return false
+		}
+	}
+	return true
+}
+
+// suitCopiers ends the consumers of mirrors and sources that do not suit the stream's retention, which has changed, and makes those that are to be kept.
+// The copiers hear of the end of the old ones and ask again.
+func (a *applier) suitCopiers(c *Update) error {
+	limits := a.stream.Config().Retention == api.LimitsRetention
+	for _, id := range slices.Sorted(maps.Keys(a.byID)) {
+		old := a.byID[id]
+		if !limits || !keepsForCopier(old.Config) {
+			continue
+		}
+		if err := a.remove(old); err != nil {
+			return err
+		}
+	}
+	for i, k := range c.Keep {
+		if err := a.keep(c.Time, uint64(i), k); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// keepForCopier puts a consumer that is kept in the place of one that was not. It needs all that the copier might not have yet: all
-// from where the old one began. The new one has the old one's ID, in an epoch of its own.
-func (a *applier) keepForCopier(old *consumer.Consumer) error {
-	if err := a.remove(old); err != nil {
-		return err
+// keptIDShift is where the IDs of the consumers that one entry makes differ; its index is below.
+const keptIDShift = 44
+
+// keep makes one of an update's consumers. It needs all that its copier might not have yet: all from where the old one began, or the copier would. In the place
+// of another one it has its ID, in an epoch of its own.
+func (a *applier) keep(now int64, i uint64, k Kept) error {
+	id, epoch, runner := a.index|i<<keptIDShift, uint64(0), base.ReplicaID(0)
+	if k.Instead != 0 {
+		old := a.byID[k.Instead]
+		if old == nil { // its copier is gone, or has another one
+			return nil
+		}
+		if err := a.remove(old); err != nil {
+			return err
+		}
+		now, id, epoch, runner = old.Created.UnixNano(), old.ID, old.Epoch, old.Runner
 	}
-	cfg, refused := consumer.Check(*old.Config, a.stream.Config(), consumer.Limits{}, false)
-	if refused != nil { // the copier will be told why
+	if k.Config == nil || a.byName[k.Config.Name] != nil {
 		return nil
 	}
-	if a.byName[cfg.Name] != nil { // of several that one copier made, the last one counts, which came first
-		return nil
-	}
-	start, err := a.startOf(&cfg)
+	start, err := a.startOf(k.Config)
 	if err != nil {
 		return err
 	}
-	c := consumer.New(old.ID, cfg, old.Created.UnixNano(), start, a.spans)
-	c.Epoch = old.Epoch
-	return a.add(c, old.Runner)
+	c := consumer.New(id, *k.Config, now, start, a.spans)
+	c.Epoch = epoch
+	return a.add(c, runner)
 }

@@ -313,6 +313,10 @@ func (a *applier) init(c *Init) error {
 
 func (a *applier) update(c *Update) error {
 	before := a.stream.Config().Retention
+	if a.turnsFromLimits(&c.Config) && !a.covers(c.Keep) {
+		a.reply(Reply{Err: apierr.JSStreamUpdateErrF("a mirror or source has just begun to read the stream")}) // its leader tries again
+		return nil
+	}
 	if err := a.stream.Update(c.Config, c.Time); err != nil {
 		return err
 	}
@@ -321,7 +325,7 @@ func (a *applier) update(c *Update) error {
 	if c.Config.Retention == before {
 		return nil
 	}
-	if err := a.suitCopiers(); err != nil {
+	if err := a.suitCopiers(c); err != nil {
 		return err
 	}
 	if c.Config.Retention == api.InterestRetention {

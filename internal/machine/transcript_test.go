@@ -198,10 +198,24 @@ func (w *world) streamUpdate(d *datadriven.TestData) string {
 	if e != nil {
 		return storetest.ErrorText(e)
 	}
-	if r := w.do(&Update{Time: w.now, Config: cfg}); r.Err != nil {
+	cmd := &Update{Time: w.now, Config: cfg}
+	if !d.HasArg("late") {
+		cmd.Keep = w.m.Keep(&cfg, away(d))
+	}
+	if r := w.do(cmd); r.Err != nil {
 		return storetest.ErrorText(r.Err)
 	}
 	return storetest.Fields(w.m.Stream().Config())
+}
+
+// away are the consumers that copiers which are not connected would ask for.
+func away(d *datadriven.TestData) (list []api.ConsumerConfig) {
+	for _, arg := range d.CmdArgs {
+		if arg.Key == "away" {
+			list = append(list, api.ConsumerConfig{Name: arg.Vals[0], DeliverSubject: "away", Direct: true, Sourcing: true, FlowControl: true, Heartbeat: time.Second})
+		}
+	}
+	return list
 }
 
 func (w *world) consumerCreate(d *datadriven.TestData) string {

@@ -84,9 +84,9 @@ func (r *Router) Imports(acc *account.Account, literal string) bool {
 	return r.space(acc).imports([]byte(literal))
 }
 
-// ServiceAccount is the account in which a request of an account arrives: its own,
-// or the last one that imports lead to.
-func (r *Router) ServiceAccount(acc *account.Account, literal string) *account.Account {
+// Service is the account in which a request of an account arrives, its own or the
+// last one that imports lead to, and the subject there.
+func (r *Router) Service(acc *account.Account, literal string) (*account.Account, string) {
 	for range maxCrossings {
 		im, there := importOf(acc, literal)
 		if im == nil {
@@ -94,7 +94,7 @@ func (r *Router) ServiceAccount(acc *account.Account, literal string) *account.A
 		}
 		acc, literal = im.From, there
 	}
-	return acc
+	return acc, literal
 }
 
 func importOf(acc *account.Account, literal string) (im *account.ServiceImport, there string) {

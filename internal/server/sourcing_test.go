@@ -3,10 +3,13 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"weir/internal/api"
 )
 
 // copiers are streams that copy from origins that drop what was delivered, on three replicas each: a work queue, one with
@@ -138,4 +141,52 @@ func (r *rows) messages(js jetstream.JetStream, stream string) uint64 {
 		return ^uint64(0)
 	}
 	return s.CachedInfo().State.Msgs
+}
+
+// TestAbsentCopierIsKnown changes the retention of an origin while its copiers are away: nothing that is published then, or was not copied
+// before, is lost to them.
+func TestAbsentCopierIsKnown(t *testing.T) {
+	r := ownRows(t, 3)
+	place := func(tag string) func(*api.StreamConfig) {
+		return func(c *api.StreamConfig) { c.Placement = &api.Placement{Tags: []string{tag}} }
+	}
+	copyOf := func(set func(*api.StreamConfig)) func(*api.StreamConfig) {
+		return func(c *api.StreamConfig) { c.Subjects = nil; set(c) }
+	}
+	r.stream("O", 1, place("n1"))
+	r.stream("M", 1, place("n3"), copyOf(func(c *api.StreamConfig) { c.Mirror = &api.StreamSource{Name: "O"} }))
+	r.stream("F", 1, place("n3"), copyOf(func(c *api.StreamConfig) { c.Sources = []*api.StreamSource{{Name: "O", FilterSubject: "O.a"}} }))
+	r.stream("L", 1, place("n3"), copyOf(func(c *api.StreamConfig) { c.Sources = []*api.StreamSource{{Name: "O", OptStartSeq: 35}} }))
+	wants := map[string]uint64{"M": 40, "F": 20, "L": 6}
+	publishBoth := func(n int) { r.publish("O.a", n); r.publish("O.b", n) }
+	publishBoth(5)
+	r.until("the mirror has all", func() bool { return r.messages(r.js, "M") == 10 })
+	r.stop(2)
+	for _, retention := range []api.Retention{api.InterestRetention, api.LimitsRetention, api.InterestRetention} {
+		publishBoth(5)
+		if a := r.update("O", func(c *api.StreamConfig) { c.Retention = retention }); a.Error != nil {
+			t.Fatal(a.Error)
+		}
+	}
+	if list := r.consumersOf("O"); len(list) != 3 {
+		t.Errorf("consumers are kept for %q", list)
+	}
+	r.start(2)
+	r.ready(2)
+	for name, n := range wants {
+		r.until(name+" has all", func() bool { return r.messages(r.js, name) == n })
+	}
+	r.until("the origin is empty", func() bool { return r.messages(r.js, "O") == 0 })
+}
+
+// TestCopierKeepsItsName has two copiers of an interest stream, one of which is named as if it were another consumer of the first.
+func TestCopierKeepsItsName(t *testing.T) {
+	r := sharedRows(t)
+	r.must(r.app, "STREAM.CREATE.I", copiers[1].body)
+	for _, name := range []string{"copy", "copy-12345678"} {
+		r.consumer("I", name, fmt.Sprintf(`"deliver_subject":%q,"sourcing":true,"direct":true,"flow_control":true,"idle_heartbeat":1000000000`, "to."+name))
+	}
+	if list := r.consumersOf("I"); !slices.Equal(list, []string{"copy", "copy-12345678"}) {
+		t.Errorf("consumers %q", list)
+	}
 }
