@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"reflect"
 	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"weir/internal/base"
 )
 
 func FuzzDecodeRequest(f *testing.F) {
@@ -52,5 +56,67 @@ func FuzzHandleFrame(f *testing.F) {
 			return // calls that change the cluster
 		}
 		n.HandleFrame(c.all[1].node.cfg.Identity.Node, kind, frame)
+	})
+}
+
+// FuzzReplies reads any reply subject as a place in a fast batch and as the one that a
+// copied message comes with.
+func FuzzReplies(f *testing.F) {
+	f.Add([]byte("_INBOX.x.id.10.ok.1.0" + string(fastSuffix)))
+	f.Add([]byte("$JS.ACK.S.C.1.2.3.4.5"))
+	f.Add(fastSuffix)
+	f.Fuzz(func(t *testing.T, reply []byte) {
+		parseArrival(string(reply))
+		tail := ReplyTail(reply)
+		if !bytes.HasSuffix(reply, tail) {
+			t.Fatalf("%q ends with %q", reply, tail)
+		}
+		if !bytes.HasSuffix(reply, fastSuffix) {
+			return
+		}
+		if part, ok := parseFast(reply); ok && (part.ID == "" || part.Seq == 0 || part.maxFlow == 0) {
+			t.Fatalf("%q is %+v", reply, part)
+		}
+	})
+}
+
+// FuzzBatchStep reads any header block as that of a message of an atomic batch.
+func FuzzBatchStep(f *testing.F) {
+	f.Add([]byte("NATS/1.0\r\nNats-Batch-Id: x\r\nNats-Batch-Sequence: 1\r\nNats-Batch-Commit: eob\r\n\r\n"))
+	f.Add([]byte("NATS/1.0\r\nNats-Batch-Id: x\r\nNats-Required-Api-Level: -1"))
+	f.Fuzz(func(t *testing.T, header []byte) {
+		h, ok := parseBatchStep(header)
+		if ok && (h.id == "" || h.seq < 0 || h.badEnd && h.commit) {
+			t.Fatalf("%q is %+v", header, h)
+		}
+	})
+}
+
+// FuzzStoreFiles reads any bytes as the small files of a store directory.
+func FuzzStoreFiles(f *testing.F) {
+	f.Add([]byte(`{"version":1,"node":5,"name":"n"}`))
+	f.Add([]byte(`{"version":1,"consumers":[{"config":{"name":"c"}},{}]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		fs := vfs.NewMem()
+		if id, err := readIdentity(bytes.NewReader(raw), "file", "n"); err == nil && (id.Node == 0 || id.Name != "n") {
+			t.Fatalf("%q is the identity %+v", raw, id)
+		}
+		if err := fs.MkdirAll(keptDir, 0o750); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{membershipFile, fs.PathJoin(keptDir, "7"+keptSuffix)} {
+			if err := writeDurably(fs, "", name, raw); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if m, err := readMembership(fs, ""); err == nil {
+			m.nameOf(5)
+			m.replicaOf(5)
+		}
+		kept, err := openKept(fs, "", base.NopLogger{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept.of(7)
 	})
 }

@@ -129,3 +129,24 @@ func TestStoredRoundTrip(t *testing.T) {
 		}
 	}
 }
+
+// FuzzStored reads any bytes as what the host keeps beside the log, and as the context of
+// a change of members.
+func FuzzStored(f *testing.F) {
+	m := initialMembers(replicas(7, 3, 1, 2))
+	f.Add(stored{members: m}.encode())
+	f.Add(stored{members: m, restoring: &image{5, 2, m}}.encode())
+	f.Add(changeContext{token: 5, added: replicas(7, 4)}.encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if s, err := decodeStored(b); err == nil {
+			if again, err := decodeStored(s.encode()); err != nil || !bytes.Equal(again.encode(), s.encode()) {
+				t.Fatalf("%+v became %+v: %v", s, again, err)
+			}
+		}
+		if c, err := decodeChangeContext(b); err == nil && len(b) > 0 {
+			if again, err := decodeChangeContext(c.encode()); err != nil || again.token != c.token || len(again.added) != len(c.added) {
+				t.Fatalf("%+v became %+v: %v", c, again, err)
+			}
+		}
+	})
+}
