@@ -213,22 +213,15 @@ func TestPeerDownAndBackUp(t *testing.T) {
 }
 
 func TestRouteThatIsNotThereYet(t *testing.T) {
-	a := newNode(t, 1)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
-	b := startNode(t, 2, func(cfg *Config) { cfg.Routes = []*url.URL{{Host: address}} })
-	b.awaitLog("Cluster route " + address + ": connecting:")
-	_, port, _ := net.SplitHostPort(address)
-	fmt.Sscan(port, &a.mesh.cfg.Port)
-	if err := a.mesh.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(a.mesh.Shutdown)
-	b.awaitUp(a)
+	synctest.Test(t, func(t *testing.T) {
+		network := new(memoryNetwork)
+		b := memoryNode(t, network, 2, "host1")
+		b.awaitLog("Cluster route host1:6222: connecting:")
+		a := memoryNode(t, network, 1)
+		b.awaitUp(a)
+		a.mesh.Shutdown()
+		b.mesh.Shutdown()
+	})
 }
 
 func TestRefusals(t *testing.T) {
@@ -356,14 +349,18 @@ func TestMalformedFrameEndsLink(t *testing.T) {
 
 // memoryNode is a node on a network without sockets.
 func memoryNode(t *testing.T, network *memoryNetwork, id base.NodeID, routes ...string) *node {
-	return startNode(t, id, func(cfg *Config) {
+	return startNode(t, id, network.node(id, routes...))
+}
+
+func (w *memoryNetwork) node(id base.NodeID, routes ...string) func(*Config) {
+	return func(cfg *Config) {
 		cfg.Host, cfg.Port = fmt.Sprintf("host%d", id), 6222
-		cfg.Listen = network.listen
-		cfg.Dial = network.dial
+		cfg.Listen = w.listen
+		cfg.Dial = w.dial
 		for _, host := range routes {
 			cfg.Routes = append(cfg.Routes, &url.URL{Host: host})
 		}
-	})
+	}
 }
 
 func (w *memoryNetwork) dial(ctx context.Context, address string) (net.Conn, error) {

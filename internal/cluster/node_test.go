@@ -80,6 +80,13 @@ func newNode(t *testing.T, id base.NodeID, options ...func(*Config)) *node {
 		t.Fatal(err)
 	}
 	n.mesh = mesh
+	t.Cleanup(func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if t.Failed() {
+			t.Logf("n%d logged:\n%s", n.id, strings.Join(n.log, "\n"))
+		}
+	})
 	return n
 }
 
