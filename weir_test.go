@@ -40,11 +40,11 @@ func TestEmbedded(t *testing.T) {
 		if err := srv.Ready(ctx); err != nil {
 			t.Fatal(err)
 		}
-		inProcess, err := nats.Connect("", nats.InProcessServer(srv))
+		inProcess, err := nats.Connect("", nats.InProcessServer(srv), nats.Timeout(patience))
 		if err != nil {
 			t.Fatal(err)
 		}
-		byURL, err := nats.Connect(srv.ClientURL())
+		byURL, err := nats.Connect(srv.ClientURL(), nats.Timeout(patience))
 		if err != nil {
 			t.Fatal(err)
 		}

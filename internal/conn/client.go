@@ -150,8 +150,9 @@ func (c *client) handle(buf []byte) bool {
 	}
 	c.lastActivity.Store(c.server.clock.Now().UnixNano())
 	err := c.parser.Parse(buf, c.handler)
+	published := c.inMsgs > 0
+	c.count() // before receivers are woken, who may ask for the numbers
 	calm := c.batch.Flush()
-	c.count()
 	if err != nil {
 		c.fail(err)
 		return false
@@ -159,7 +160,7 @@ func (c *client) handle(buf []byte) bool {
 	if c.ending() {
 		return false
 	}
-	if calm != nil && !c.server.cfg().NoFastProducerStall {
+	if published && calm != nil && !c.server.cfg().NoFastProducerStall {
 		c.stall(calm)
 	}
 	return true

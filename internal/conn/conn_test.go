@@ -35,20 +35,30 @@ func startServer(t testing.TB, accounts *conf.Config, change func(*Config)) *har
 
 func startServerWithLog(t testing.TB, accounts *conf.Config, log base.Logger, change func(*Config)) *harness {
 	t.Helper()
+	s := newServer(t, accounts, log, change)
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return &harness{s, "nats://" + s.Addr().String()}
+}
+
+// newServer is a server that does not listen.
+func newServer(t testing.TB, accounts *conf.Config, log base.Logger, change func(*Config)) *Server {
+	t.Helper()
 	registry, err := account.NewRegistry(accounts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := Config{Host: "127.0.0.1", ServerID: "NTEST", ServerName: "test", Version: "2.15.2", Go: "go1"}
+	config := Config{
+		Host: "127.0.0.1", ServerID: "NTEST", ServerName: "test", Version: "2.15.2", Go: "go1",
+		AuthTimeout: patience,
+	}
 	if change != nil {
 		change(&config)
 	}
 	s := NewServer(config, registry, router.New(1), log, base.SystemClock)
-	if err := s.Start(); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(s.Shutdown)
-	return &harness{s, "nats://" + s.Addr().String()}
+	return s
 }
 
 func (h *harness) connect(t testing.TB, options ...nats.Option) *nats.Conn {
@@ -84,6 +94,12 @@ func (h *harness) raw(t *testing.T) *rawClient {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return greeted(t, nc)
+}
+
+// greeted is a client that has read INFO.
+func greeted(t *testing.T, nc net.Conn) *rawClient {
+	t.Helper()
 	t.Cleanup(func() { nc.Close() })
 	c := &rawClient{t, nc, bufio.NewReader(nc)}
 	if info := c.line(); !strings.HasPrefix(info, "INFO {") {
@@ -99,8 +115,16 @@ func (c *rawClient) send(text string) {
 	}
 }
 
-// line returns the next line, "EOF" at the end.
+// line returns the next line, "EOF" at the end. PING is skipped: it comes when it is due.
 func (c *rawClient) line() string {
+	for {
+		if line := c.lineOrPing(); line != "PING" {
+			return line
+		}
+	}
+}
+
+func (c *rawClient) lineOrPing() string {
 	c.nc.SetReadDeadline(base.SystemClock.Now().Add(patience))
 	line, err := c.r.ReadString('\n')
 	if err != nil {
@@ -145,6 +169,7 @@ func TestPublishSubscribe(t *testing.T) {
 			t.Fatalf("message %d: %q %v %q", i, m.Data, m.Header, m.Reply)
 		}
 	}
+	waitFor(t, "all is counted", func() bool { return h.Stats().InMsgs >= n })
 	if stats := h.Stats(); stats.InMsgs != n || stats.OutMsgs != n || stats.InBytes != stats.OutBytes || stats.Subscriptions != 1 || stats.Connections != 2 {
 		t.Fatalf("%+v", stats)
 	}
@@ -289,7 +314,7 @@ func TestInfo(t *testing.T) {
 
 func TestInProcess(t *testing.T) {
 	h := startServer(t, &conf.Config{}, nil)
-	nc := must[*nats.Conn](t)(nats.Connect("", nats.InProcessServer(h)))
+	nc := must[*nats.Conn](t)(nats.Connect("", nats.InProcessServer(h), nats.Timeout(patience)))
 	defer nc.Close()
 	nc.Subscribe("svc", func(m *nats.Msg) { m.Respond(m.Data) })
 	nc.Flush()
@@ -339,7 +364,7 @@ func TestLastInfoHolds(t *testing.T) {
 			<-done
 			c.send("SUB end 1\r\nPUB end 0\r\n\r\n")
 			last := ""
-			for line := c.line(); !strings.HasPrefix(line, "MSG end"); line = c.line() {
+			for line := c.line(); !strings.HasPrefix(line, "MSG end") && line != "EOF"; line = c.line() {
 				last = line
 			}
 			if !strings.Contains(last, `"domain":"`+strings.Repeat("x", 800)+`"`) {
