@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // Node is one server: its files, its ports and its process, if that runs.
@@ -130,7 +131,7 @@ func (n *Node) Stop(ctx context.Context) error {
 func (n *Node) Ready(ctx context.Context) error {
 	wait, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	return Until(wait, n.Name+" is healthy", func() error {
+	err := Until(wait, n.Name+" is healthy", func() error {
 		if !n.Running() {
 			err := fmt.Errorf("%s has ended: %s", n.Name, n.LogTail(2000))
 			cancel(err)
@@ -145,10 +146,19 @@ func (n *Node) Ready(ctx context.Context) error {
 		}
 		return nil
 	})
+	if err != nil && n.Running() {
+		return fmt.Errorf("%w; its log ends: %s", err, n.LogTail(2000))
+	}
+	return err
 }
+
+// getTime bounds one request to the monitoring port.
+const getTime = 10 * time.Second
 
 // Get reads a JSON document of the monitoring port, whatever its status.
 func (n *Node) Get(ctx context.Context, path string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, getTime)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+loopback(n.Monitor)+path, nil)
 	if err != nil {
 		return err
