@@ -105,6 +105,7 @@ func (n *Node) ConsumerRunner(account, stream, consumer string) Place {
 	if s == nil {
 		return n.memberOf(account, stream, n.locations.find(account, stream, consumer))
 	}
+	ready := s.Ready() // before it is looked for: what is applied until then may make it known
 	var replica base.ReplicaID
 	found := false
 	s.View(func(m *machine.Machine) {
@@ -113,7 +114,7 @@ func (n *Node) ConsumerRunner(account, stream, consumer string) Place {
 		}
 	})
 	switch {
-	case !found && s.Ready():
+	case !found && ready:
 		return Place{Missing: true}
 	case !found:
 		return n.StreamLeader(account, stream)

@@ -130,7 +130,7 @@ func (c *call) proposeTurn(st *jetstream.Stream, cmd machine.Command, done func(
 	case errors.Is(err, rafthost.ErrOverloaded):
 		c.fail(apierr.JSStreamTooManyRequests)
 	default:
-		c.svc.held.add(c.Request)
+		c.svc.hold(c.Request)
 	}
 }
 

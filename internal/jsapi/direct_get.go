@@ -62,7 +62,7 @@ func (c *call) directStream() *jetstream.Stream {
 	if st := c.replica(); st == nil {
 		return nil
 	} else if st.AllowsDirect() {
-		c.svc.held.add(c.Request)
+		c.svc.hold(c.Request)
 		return nil
 	}
 	c.svc.noResponders(c.Request)

@@ -175,7 +175,7 @@ func (c *call) replica() *jetstream.Stream {
 	}
 	st := c.svc.node.Stream(c.Account, c.stream())
 	if st == nil {
-		c.svc.held.add(c.Request)
+		c.svc.hold(c.Request)
 	}
 	return st
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // Requests that nobody is known to answer are tried again every holdPause, until
-// holdLimit after they arrived at this node. Very many wait longer, holdShare times what
+// a try fails holdLimit after they arrived at this node. Very many wait longer, holdShare times what
 // trying them took, so that this is not all that the node does: that are the pulls from
 // all the consumers whose node has just died, the more so while the machine is busy.
 const (
@@ -61,11 +61,7 @@ func (h *holder) retry() {
 	now := h.svc.cfg.Clock.Now()
 	defer h.tried(now)
 	for _, r := range list {
-		switch {
-		case h.svc.timeLeft(r, now) <= 0:
-			h.svc.giveUp(r)
-		case h.svc.refuseOffline(r, now):
-		default:
+		if !h.svc.refuseOffline(r, now) {
 			h.svc.dispatch(r, true)
 		}
 	}

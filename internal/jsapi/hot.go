@@ -57,7 +57,7 @@ func (s *Service) hot(r *jetstream.Request, h hotRequest, waited bool) {
 		s.noResponders(r)
 	case !h.pulls(r):
 		if !s.tryHot(r, h, waited) {
-			s.held.add(r)
+			s.hold(r)
 		}
 	case waited:
 		s.advance(r, h)
@@ -103,9 +103,11 @@ func (s *Service) locate(r *jetstream.Request, h hotRequest) bool {
 func (s *Service) advance(r *jetstream.Request, h hotRequest) {
 	now := s.cfg.Clock.Now()
 	for r != nil {
-		if s.timeLeft(r, now) <= 0 {
+		switch {
+		case s.tryHot(r, h, true):
+		case s.timeLeft(r, now) <= 0:
 			s.noResponders(r)
-		} else if !s.tryHot(r, h, true) && s.held.add(r) {
+		case s.held.add(r):
 			return
 		}
 		if r = s.lines.next(r, h); r != nil {

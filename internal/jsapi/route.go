@@ -57,8 +57,18 @@ func (c *call) askOthers() {
 // send forwards a request, or holds it when nobody to send it to is known.
 func (s *Service) send(r *jetstream.Request, to base.NodeID, waited bool) {
 	if !s.sent(r, to, waited) {
-		s.held.add(r)
+		s.hold(r)
 	}
+}
+
+// hold keeps a request that was tried for another try, or gives it up. It is never given up without one: when
+// this process or its machine stood still, what the request waits for may have come long ago.
+func (s *Service) hold(r *jetstream.Request) {
+	if s.timeLeft(r, s.cfg.Clock.Now()) <= 0 {
+		s.giveUp(r)
+		return
+	}
+	s.held.add(r)
 }
 
 // sent forwards a request; false when it has to be held.

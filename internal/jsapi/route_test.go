@@ -252,6 +252,31 @@ func TestGiveUp(t *testing.T) {
 	})
 }
 
+// TestLastTry: a process that stood still tries what waited meanwhile before it gives it up.
+func TestLastTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.at.stream, b.at.consumer = jetstream.Place{Node: 2}, jetstream.Place{Node: 2}
+		for i, subj := range []string{"$JS.API.STREAM.INFO.S", "$JS.API.CONSUMER.MSG.NEXT.S.C"} {
+			b.held.add(&jetstream.Request{Account: "A", Subject: subj, Reply: "inbox", Origin: 1, Since: time.Now().Add(-2 * holdLimit)})
+			time.Sleep(2 * holdPause)
+			b.silent(t, subj)
+			if n := b.at.forwards(); n != i+1 {
+				t.Errorf("%s: forwarded %d times", subj, n-i)
+			}
+		}
+		b.at.set(func() { b.at.finding = make(chan func(), 1) })
+		b.request("A", "$JS.API.CONSUMER.MSG.NEXT.S.C")
+		done := <-b.at.finding
+		time.Sleep(2 * holdLimit)
+		done()
+		b.silent(t, "a pull whose runner was found late")
+		if n := b.at.forwards(); n != 3 {
+			t.Errorf("a pull whose runner was found late: forwarded %d times", n-2)
+		}
+	})
+}
+
 // TestPatience: a request that was sent to and fro waits before it is sent again.
 func TestPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
