@@ -133,14 +133,14 @@ func TestDiskFails(t *testing.T) {
 func TestDiskIsFullAtOpen(t *testing.T) {
 	mem := vfs.NewMem()
 	for again := range 2 { // the first time, there is nothing yet
-		for at := 0; ; at++ {
+		for at := int32(0); ; at++ {
 			if again == 0 {
 				mem = vfs.NewMem()
 			}
-			writes := 0
+			var writes atomic.Int32 // the index writes from goroutines of its own
 			fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 				if k := op.Kind; k == errorfs.OpCreate || k == errorfs.OpFileWrite || k == errorfs.OpMkdirAll {
-					if writes++; writes > at {
+					if writes.Add(1) > at {
 						return syscall.ENOSPC
 					}
 				}

@@ -78,9 +78,14 @@ func TestSnapshotToLaggard(t *testing.T) {
 				}
 				c.put(7, "after")
 				c.converged(7, 1, 2, 3)
-				if s := c.nodes[1].host.Stats(); s.Sending+s.Receiving != 0 {
-					t.Errorf("streams left: %+v", s)
-				}
+				c.until("the end of all streams", func() bool {
+					for _, n := range c.nodes {
+						if s := n.host.Stats(); s.Sending+s.Receiving != 0 {
+							return false
+						}
+					}
+					return true
+				})
 			})
 		})
 	}
