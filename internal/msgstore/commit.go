@@ -29,12 +29,12 @@ func (s *Store) Commit(applied uint64) error {
 	s.cur.applied = applied
 	b := s.db.p.NewBatch()
 	defer b.Close()
-	life := s.life
+	life, runs := s.life, len(s.runs)
 	if err := s.commit(b); err != nil {
 		s.err = fmt.Errorf("committing store %s at %d: %w", s.id, applied, err)
 		return s.err
 	}
-	if s.life != life {
+	if s.life != life || runs > 0 {
 		s.lookup.unflushed = s.db.recent.next()
 	}
 	full := s.db.recent.add(s, s.written)
@@ -58,6 +58,7 @@ func (s *Store) commit(b *pebble.Batch) error {
 	defer s.mu.Unlock()
 	err := errors.Join(
 		s.writeReset(b),
+		s.writeRuns(b),
 		s.writeDeletes(b),
 		s.seal(b),
 		s.writeSegments(b),
@@ -99,6 +100,18 @@ func (s *Store) writeReset(b *pebble.Batch) (err error) {
 	s.open, s.reset, s.sealing = s.area, 0, nil
 	s.life++
 	return errors.Join(err, s.lookup.close())
+}
+
+// writeRuns deletes the totals of runs of subjects. What the same Commit writes of a
+// subject that has messages again comes behind it.
+func (s *Store) writeRuns(b *pebble.Batch) (err error) {
+	for _, r := range s.runs {
+		first := appendSubjectKey(nil, s.number, kindTotal, r.first)
+		last := appendSubjectKey(nil, s.number, kindTotal, r.last)
+		err = errors.Join(err, b.DeleteRange(first, append(last, 0), nil))
+	}
+	s.runs = s.runs[:0]
+	return err
 }
 
 // victim is a message that a Commit deletes.
@@ -269,11 +282,17 @@ func (s *Store) updatePosting(b *pebble.Batch, e *entry, chunk uint64, victims [
 
 // writeTotal persists the total of an entry that changed.
 func (s *Store) writeTotal(b *pebble.Batch, e *entry) error {
+	inRun := e.inRun
+	e.inRun = false
 	if !e.dirty {
 		return nil
 	}
 	e.dirty = false
 	s.written = append(s.written, e)
+	if e.total.count == 0 && inRun {
+		e.total, e.inRun = subjectTotal{}, true // until recent knows
+		return nil
+	}
 	key := appendSubjectKey(nil, s.number, kindTotal, e.subject)
 	if e.total.count == 0 {
 		e.total = subjectTotal{}

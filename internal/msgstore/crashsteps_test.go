@@ -48,6 +48,7 @@ func TestCrashAtEveryWrite(t *testing.T) {
 		{"image", s.snapshot},
 		{"reopening", s.reopen},
 		{"purge of a part", func() { s.purge(); s.commit(); s.checkpoint() }},
+		{"purge by subject", s.purges},
 		{"purge of all", s.reset},
 		{"restore", s.restore},
 		{"after the restore", func() { s.commits(3, 20); s.checkpoint() }},
@@ -161,6 +162,18 @@ func (s *crashSteps) reopen() {
 	s.db = openTest(s.t, s.fs)
 	s.open()
 	s.commits(2, 10)
+}
+
+// purges removes by subject what is in memory and what is flushed.
+func (s *crashSteps) purges() {
+	for range 4 {
+		s.commits(3, 25)
+		s.flush()
+		s.purgeMatching()
+		s.append()
+		s.commit()
+	}
+	s.checkpoint()
 }
 
 // reset purges everything, in one step as there are very many.

@@ -88,6 +88,7 @@ type DB struct {
 	janitor      *janitor
 	recent       recent
 	ahead        readAhead
+	leastRun     int // subjects; tests have a small one
 }
 
 // catalogEntry is what is known of a store whether or not it is open.
@@ -101,7 +102,7 @@ type catalogEntry struct {
 func Open(o Options) (*DB, error) {
 	o.setDefaults()
 	db := &DB{
-		opts: o, catalog: map[StoreID]catalogEntry{}, open: map[StoreID]*Store{},
+		opts: o, catalog: map[StoreID]catalogEntry{}, open: map[StoreID]*Store{}, leastRun: leastRun,
 		failedCh: make(chan struct{}), opened: make(chan struct{}), closing: make(chan struct{}),
 	}
 	segments, index := o.FS.PathJoin(o.Dir, "segments"), o.FS.PathJoin(o.Dir, "index")

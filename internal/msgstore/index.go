@@ -33,6 +33,7 @@ type entry struct {
 	open    []uint64     // live sequences that are not sealed, ascending and above total.last
 	removed int          // pending deletes, sealed or open
 	dirty   bool         // total differs from Pebble's
+	inRun   bool         // a run has it, see Store.runs
 }
 
 func newOpenArea(base uint64) *openArea {

@@ -40,11 +40,24 @@ func (r *recent) add(s *Store, written []*entry) (full bool) {
 	if r.totals == nil {
 		r.totals = map[totalKey]subjectTotal{}
 	}
-	for _, e := range written {
-		r.totals[totalKey{s.number, s.life, e.subject}] = e.total
-	}
 	r.pollLocked()
+	for _, e := range written {
+		key := totalKey{s.number, s.life, e.subject}
+		if e.inRun { // the lookups see ranges in the memtables
+			e.inRun = false
+			if !r.hasLocked(key) {
+				continue
+			}
+		}
+		r.totals[key] = e.total
+	}
 	return len(r.totals) >= recentMax && r.flushed == nil
+}
+
+func (r *recent) hasLocked(key totalKey) bool {
+	_, written := r.totals[key]
+	_, flushing := r.flushing[key]
+	return written || flushing
 }
 
 // get finds a total. done is the number of flushes that an iterator must have
@@ -104,8 +117,8 @@ type lookup struct {
 	// is not flushed too.
 	done uint64
 	all  bool
-	// unflushed is the flush up to which the range deletion of a purge of everything
-	// may not be in the tables.
+	// unflushed is the flush up to which the range deletions of purges may not be in
+	// the tables.
 	unflushed uint64
 }
 

@@ -448,6 +448,7 @@ func openTest(t testing.TB, fs vfs.FS) *DB {
 	if err != nil {
 		t.Fatal(err)
 	}
+	db.leastRun = 1
 	return db
 }
 

@@ -33,6 +33,8 @@ func (s *Store) PurgeMatching(pattern, from string, below, keep uint64, most int
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	undone := len(s.pending) > 0 // some subjects may have nothing left but what is pending
+	var inRun []*entry
+	defer func() { s.addRun(inRun) }()
 	var seqs []uint64
 	for visits := 0; ; {
 		ok, err := w.next()
@@ -45,26 +47,53 @@ func (s *Store) PurgeMatching(pattern, from string, below, keep uint64, most int
 		if visits++; visits > purgeVisits {
 			return strings.Clone(w.name), nil
 		}
-		if !w.matches() || w.total.count+uint64(len(w.open)) <= keep {
-			continue
-		}
-		if seqs, err = w.oldest(seqs[:0], below, keep, most+1); err != nil {
-			return "", err
+		seqs = seqs[:0]
+		if w.matches() && w.total.count+uint64(len(w.open)) > keep {
+			if seqs, err = w.oldest(seqs, below, keep, most+1); err != nil {
+				return "", err
+			}
 		}
 		if len(seqs) > most {
 			seqs, next = seqs[:most], strings.Clone(w.name)
 		}
 		most -= len(seqs)
-		if err := s.deleteAll(w, seqs, removed); err != nil || next != "" {
+		e, err := s.deleteAll(w, seqs, removed)
+		if err != nil || next != "" {
 			return next, err
 		}
+		if e == nil || s.live(e) > 0 {
+			s.addRun(inRun)
+			inRun = inRun[:0]
+			continue
+		}
+		inRun = append(inRun, e)
 	}
 }
 
-// deleteAll removes messages of the subject that a walk stands on.
-func (s *Store) deleteAll(w *walk, seqs []uint64, removed func(msg.Info)) error {
+// run is subjects next to each other whose totals the next Commit deletes by a range.
+type run struct{ first, last string }
+
+// leastRun is the least number of subjects that make a run. A range in the index costs
+// those who read there, until it is compacted.
+const leastRun = 1024
+
+// addRun notes subjects between which no other one has a total in the index, and which
+// have nothing left but pending deletes.
+func (s *Store) addRun(entries []*entry) {
+	if len(entries) < s.db.leastRun || len(entries) == 0 {
+		return
+	}
+	s.runs = append(s.runs, run{entries[0].subject, entries[len(entries)-1].subject})
+	for _, e := range entries {
+		e.inRun = true
+	}
+}
+
+// deleteAll removes messages of the subject that a walk stands on; nil when there are
+// none.
+func (s *Store) deleteAll(w *walk, seqs []uint64, removed func(msg.Info)) (*entry, error) {
 	if len(seqs) == 0 {
-		return nil
+		return nil, nil
 	}
 	e := w.entry
 	if e == nil {
@@ -73,12 +102,12 @@ func (s *Store) deleteAll(w *walk, seqs []uint64, removed func(msg.Info)) error 
 	for _, seq := range seqs {
 		info, ok, err := s.deleteOf(e, seq)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		base.Assert(ok, "message %d of %q is indexed and not there", seq, e.subject)
 		removed(info)
 	}
-	return nil
+	return e, nil
 }
 
 // oldest appends up to most messages of the subject that the walk stands on: those

@@ -65,6 +65,7 @@ type core struct {
 	buf      []byte    // records of the tail that are not in its file yet
 	bufStart int64     // offset of buf in the file of the tail
 	pending  map[uint64]pendingDelete
+	runs     []run               // of subjects that lost all their messages since the last Commit
 	reset    uint64              // all below was purged since the last Commit; 0: nothing was
 	written  []*entry            // with totals written since the last Commit
 	touched  []*segment          // descriptors to write at the next Commit
@@ -478,6 +479,7 @@ func (s *Store) resetAll() {
 	s.cur.openBase = s.reset
 	s.area = newOpenArea(s.reset)
 	clear(s.pending)
+	s.runs = nil
 	s.tail, s.buf = nil, s.buf[:0]
 	st.Msgs, st.Bytes, st.NumSubjects = 0, 0, 0
 	st.FirstSeq, st.FirstTime = s.reset, 0
