@@ -105,13 +105,19 @@ func behind(st *rafthost.Status, least uint64) error {
 	return nil
 }
 
-// Failure is what is wrong with this node as a whole: for good with the meta group, the
-// disk, or a replica, or with a stranger while it is linked; nil while nothing is.
+// Failure is what is wrong with this node as a whole: for good with the meta group or the
+// disk, with the last checkpoint, or with a stranger while it is linked; nil while nothing is.
 func (n *Node) Failure() error {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	if n.sick != nil {
+	switch {
+	case n.sick != nil:
 		return n.sick
+	case n.saveFailure != nil:
+		return fmt.Errorf("JetStream checkpoint: %w", n.saveFailure)
+	}
+	if err := n.fileLog.SpaceErr(); err != nil {
+		return fmt.Errorf("JetStream has no room for the next file of its log: %w", err)
 	}
 	for _, err := range n.strangers {
 		return err

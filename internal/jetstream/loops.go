@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -173,13 +174,24 @@ func (n *Node) checkpointLoop() {
 				n.fileDB.Tidy()
 				n.memDB.Tidy()
 			}
-			if now.Sub(n.lastSaved) >= n.cfg.CheckpointInterval || n.unsaved.Load() >= maxUnsaved ||
-				len(n.fileLog.Pressure()) > 0 || len(n.memLog.Pressure()) > 0 {
+			if n.checkpointDue(now) {
 				n.checkpoint()
 			}
 		}
 	}
 }
+
+func (n *Node) checkpointDue(now time.Time) bool {
+	since := now.Sub(n.lastSaved)
+	n.mu.RLock()
+	failed := n.saveFailure != nil
+	n.mu.RUnlock()
+	return since >= n.cfg.CheckpointInterval || failed && since >= saveAgain || n.unsaved.Load() >= maxUnsaved ||
+		len(n.fileLog.Pressure()) > 0 || len(n.memLog.Pressure()) > 0
+}
+
+// saveAgain is how long after a checkpoint that failed another one is tried.
+const saveAgain = 5 * time.Second
 
 // trimEvery is for how long the log fills no file until it gives back those that wait
 // to be used again, and for how long nothing comes to a stream or goes until its store
@@ -194,8 +206,22 @@ const maxUnsaved = 400_000
 const checkPressureEvery = time.Second
 
 // checkpoint makes what was applied durable in the stores and lets go of the log
-// behind it.
+// behind it. The node is unhealthy from one that failed to the next that does not.
 func (n *Node) checkpoint() {
+	err := n.save()
+	n.mu.Lock()
+	before := n.saveFailure
+	n.saveFailure = err
+	n.mu.Unlock()
+	switch {
+	case err != nil && (before == nil || before.Error() != err.Error()):
+		n.cfg.Logger.Errorf("JetStream checkpoint: %v", err)
+	case err == nil && before != nil:
+		n.cfg.Logger.Noticef("JetStream checkpoints succeed again")
+	}
+}
+
+func (n *Node) save() error {
 	n.checkpointMu.Lock()
 	defer n.checkpointMu.Unlock()
 	n.lastSaved = n.cfg.Clock.Now()
@@ -208,25 +234,18 @@ func (n *Node) checkpoint() {
 	n.forgetKept(g)
 	if g != nil {
 		if err := g.save(); err != nil {
-			n.checkpointFailed(err)
-			return
+			return err
 		}
 	}
+	var errs []error
 	for _, db := range []*msgstore.DB{n.fileDB, n.memDB} {
 		durable, err := db.Checkpoint()
-		if err != nil {
-			n.checkpointFailed(err)
-			return
-		}
+		errs = append(errs, err)
 		for id, index := range durable {
 			n.compact(g, id, index, pressed[id.Group])
 		}
 	}
-}
-
-func (n *Node) checkpointFailed(err error) {
-	n.cfg.Logger.Errorf("JetStream checkpoint: %v", err)
-	n.unhealthy(err)
+	return errors.Join(errs...)
 }
 
 // compact lets go of a group's log up to an index. A group that holds back the

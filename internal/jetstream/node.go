@@ -100,7 +100,9 @@ type Node struct {
 	streams map[streamKey]*Stream
 	groups  map[base.GroupID]*Stream
 	peers   map[base.NodeID]Peer
-	sick    error // why the node is unhealthy
+	sick    error // why the node is unhealthy for good
+	// saveFailure is why the last checkpoint failed; nil if it did not.
+	saveFailure error
 	// strangers are the linked nodes that make this one unhealthy, and why; see meet.
 	strangers map[base.NodeID]error
 

@@ -408,7 +408,8 @@ func (db *DB) discard(number uint32, catalog, value []byte) error {
 }
 
 // Checkpoint makes everything that was committed before the call durable, and
-// returns for every store the applied index up to which it now is.
+// returns for every store the applied index up to which it now is. With an error beside that,
+// what is not needed any more could not be deleted; the next one tries again.
 func (db *DB) Checkpoint() (map[StoreID]uint64, error) {
 	db.checkpointMu.Lock()
 	defer db.checkpointMu.Unlock()
@@ -422,7 +423,11 @@ func (db *DB) Checkpoint() (map[StoreID]uint64, error) {
 		return nil, err
 	}
 	db.noteDurable(applied)
-	return applied, db.collect(waste)
+	err = db.collect(waste)
+	if err != nil {
+		db.garbage.putBack(waste)
+	}
+	return applied, err
 }
 
 func (db *DB) appliedNow() (map[StoreID]uint64, error) {

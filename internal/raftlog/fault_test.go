@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -92,6 +94,34 @@ func TestDiskFull(t *testing.T) {
 	if err := l.SpaceErr(); err != nil {
 		t.Fatalf("with space again: %v", err)
 	}
+}
+
+// TestSpaceAgain wants a log that nobody writes to to find out that there is space again.
+func TestSpaceAgain(t *testing.T) {
+	var on atomic.Bool
+	isNew := func(op errorfs.Op) bool {
+		return strings.HasSuffix(op.Path, temporaryName) && op.Kind == errorfs.OpFileWrite
+	}
+	o := crashOptions(faults(vfs.NewMem(), &on, isNew, errors.New("no space left on device")))
+	o.SegmentSize = 4 << 20
+	l := mustOpen(t, o)
+	defer l.Close()
+	on.Store(true)
+	// So much that the next file is due.
+	if err := appendWait(l, Batch{Group: 1, Replica: 1, Entries: entries(1, 1, strings.Repeat("x", 2<<20))}); err != nil {
+		t.Fatal(err)
+	}
+	until := func(what string, ok func() bool) {
+		for deadline := time.Now().Add(time.Minute); !ok(); l.Trim() {
+			if time.Now().After(deadline) {
+				t.Fatalf("no %s: %v", what, l.SpaceErr())
+			}
+			runtime.Gosched()
+		}
+	}
+	until("lack of space", func() bool { return l.SpaceErr() != nil })
+	on.Store(false)
+	until("space again", func() bool { return l.SpaceErr() == nil })
 }
 
 func TestInUse(t *testing.T) {

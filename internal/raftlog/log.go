@@ -366,7 +366,7 @@ func (l *Log) Err() error {
 
 // SpaceErr is the error of the last try to allocate the next file, usually that
 // the disk is full; nil if it went well. The log goes on until the present file
-// is full as well, and then fails with this error.
+// is full as well, and then fails with this error. Trim has it tried again.
 func (l *Log) SpaceErr() error {
 	if err := l.spaceErr.Load(); err != nil {
 		return *err

@@ -6,6 +6,10 @@ import "fmt"
 // used again and, but for one, those that no group has entries in. A log that is not
 // used at all does not need the next file either.
 func (w *writer) trim() {
+	if w.l.SpaceErr() != nil { // there may be room by now
+		w.spare.startAt = min(w.spare.startAt, w.off)
+		w.spare.poll(w)
+	}
 	was := w.trimmed
 	w.trimmed = written{w.seg.number, w.off}
 	if was.file != w.trimmed.file {

@@ -290,8 +290,9 @@ func (s *source) health(opts monitor.HealthzOptions) monitor.Health {
 		}
 	}
 	h := s.assetHealth(opts)
-	if err := s.node.Failure(); err != nil && opts.Account == "" && len(h.Errors) == 0 {
-		return unhealthy(http.StatusServiceUnavailable, monitor.HealthJetStream, err.Error())
+	if err := s.node.Failure(); err != nil && opts.Account == "" {
+		h.Status = http.StatusServiceUnavailable
+		h.Errors = append(h.Errors, monitor.HealthError{Type: monitor.HealthJetStream, Error: err.Error()})
 	}
 	return h
 }
