@@ -66,7 +66,7 @@ func (a *recentAcks) take(node base.NodeID, now time.Time) (list []Request) {
 	for i := range a.ring {
 		s := &a.ring[(a.next+i)%len(a.ring)]
 		if s.to == node && now.Sub(s.at) < recentAck {
-			s.r.Since, s.r.Hops = now, 0
+			s.r.Since, s.r.Age, s.r.Hops = now, 0, 0
 			list = append(list, s.r)
 			*s = sentAck{}
 		}

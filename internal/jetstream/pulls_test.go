@@ -155,15 +155,25 @@ func TestFindRunner(t *testing.T) {
 	c.until("the stream is gone", func() bool { return at.ConsumerRunner(account, "S", "C").Missing })
 }
 
-// What can not be sent on waits where the client is, and is not lost.
+// What nodes send to and fro rests where the client is, and is sent again, as one of
+// them may just be behind; but not for ever.
 func TestSentToAndFro(t *testing.T) {
 	c := startCluster(t, 3)
 	at, other := c.all[0].node, c.all[1].node.ID()
 	held := make(chan *Request, 1)
 	at.requests = func(r *Request) { held <- r }
-	r := &Request{Origin: at.ID(), Account: c.all[0].acc.Name(), Subject: "$JS.API.CONSUMER.INFO.S.C", Hops: maxHops}
-	at.redirected(r.encode(binary.LittleEndian.AppendUint64(nil, uint64(other))))
-	if got := <-held; got.Subject != r.Subject {
-		t.Errorf("%s waits", got.Subject)
+	for _, x := range []struct {
+		age  time.Duration
+		ends bool
+	}{{time.Second, false}, {toAndFro, true}} {
+		r := &Request{Origin: at.ID(), Account: c.all[0].acc.Name(), Subject: "$JS.API.CONSUMER.INFO.S.C", Hops: maxHops, Age: x.age}
+		at.redirected(r.encode(binary.LittleEndian.AppendUint64(nil, uint64(other))))
+		got := <-held
+		if got.Subject != r.Subject || got.Age != x.age {
+			t.Errorf("%s waits, %v old", got.Subject, got.Age)
+		}
+		if err := at.Forward(other, got); (err != nil) != x.ends {
+			t.Errorf("%v old it is sent again: %v", x.age, err)
+		}
 	}
 }

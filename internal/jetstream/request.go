@@ -28,13 +28,26 @@ type Request struct {
 	Origin base.NodeID
 	// Hops counts how often the request was sent from node to node.
 	Hops byte
-	// Since is when the request arrived at its origin, by that node's clock; not
-	// part of the wire format.
+	// Since is when the request arrived at this node, which is not part of the wire
+	// format, and Age how old it was then.
 	Since time.Time
+	Age   time.Duration
 }
 
-// maxHops ends a request that nodes send to and fro.
-const maxHops = 8
+// A request that nodes send to and fro, as one of them is behind the others, rests at its
+// origin after maxHops, and is sent again from there until it is toAndFro old.
+const (
+	maxHops  = 8
+	toAndFro = 4 * time.Second
+)
+
+// age is how old the request is.
+func (r *Request) age(now time.Time) time.Duration {
+	if r.Since.IsZero() {
+		return r.Age
+	}
+	return r.Age + now.Sub(r.Since)
+}
 
 // ClientInfo decodes who asked; nil when it was not said.
 func (r *Request) ClientInfo() *api.ClientInfo {
@@ -48,7 +61,8 @@ func (r *Request) ClientInfo() *api.ClientInfo {
 	return info
 }
 
-// encode appends the wire form: version, hops, origin, then six strings.
+// encode appends the wire form: version, hops, origin, six strings, and the age in ms,
+// which older nodes do not read.
 func (r *Request) encode(dst []byte) []byte {
 	dst = append(dst, 1, r.Hops)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(r.Origin))
@@ -60,7 +74,7 @@ func (r *Request) encode(dst []byte) []byte {
 		dst = binary.AppendUvarint(dst, uint64(len(b)))
 		dst = append(dst, b...)
 	}
-	return dst
+	return binary.AppendUvarint(dst, uint64(max(r.Age, 0)/time.Millisecond))
 }
 
 // decodeRequest reads the wire form; the request shares no memory with buf.
@@ -80,6 +94,8 @@ func decodeRequest(buf []byte) (*Request, error) {
 	}
 	r.Account, r.Subject, r.Reply = string(parts[0]), string(parts[1]), string(parts[2])
 	r.Header, r.Body, r.Client = emptyNil(parts[3]), emptyNil(parts[4]), emptyNil(parts[5])
+	ms, _ := binary.Uvarint(buf) // 0 where there is none
+	r.Age = time.Duration(min(ms, uint64(time.Hour/time.Millisecond))) * time.Millisecond
 	return r, nil
 }
 
@@ -98,15 +114,22 @@ func (n *Node) SetRequestHandler(h func(*Request)) { n.requests = h }
 // it goes straight there; elsewhere it goes back to the client's node, which
 // sends it on.
 func (n *Node) Forward(to base.NodeID, r *Request) error {
+	now := n.cfg.Clock.Now()
+	origin := r.Origin == n.cfg.Identity.Node
 	if r.Hops++; r.Hops > maxHops {
-		return errBadFrame
+		if origin && r.age(now) < toAndFro {
+			r.Hops = maxHops / 2 // when it has rested
+		}
+		return errToAndFro
 	}
-	if r.Origin == n.cfg.Identity.Node {
+	sent := *r
+	sent.Age = r.age(now)
+	if origin {
 		n.noteSent(to, r)
-		return n.cfg.Links.SendRequest(to, frameRequest, r.encode(nil))
+		return n.cfg.Links.SendRequest(to, frameRequest, sent.encode(nil))
 	}
 	frame := binary.LittleEndian.AppendUint64(nil, uint64(to))
-	return n.cfg.Links.SendRequest(r.Origin, frameRedirect, r.encode(frame))
+	return n.cfg.Links.SendRequest(r.Origin, frameRedirect, sent.encode(frame))
 }
 
 func (n *Node) redirected(frame []byte) {

@@ -23,6 +23,7 @@ const (
 var (
 	errNoLink     = errors.New("no link to that node")
 	errBadFrame   = errors.New("malformed frame")
+	errToAndFro   = errors.New("nodes send the request to and fro")
 	errCallFailed = errors.New("call failed")
 )
 

@@ -55,11 +55,15 @@ func TestAccountIsFull(t *testing.T) {
 			})
 			var info api.StreamInfo
 			r.must(nc, "STREAM.INFO."+name, nil).into(t, &info)
-			var use api.AccountInfo
-			r.must(nc, "INFO", nil).into(t, &use)
-			if sum := use.Memory + use.Store; sum != info.State.Bytes*uint64(replicas) || (use.Memory > 0) != (storage == api.MemoryStorage) {
-				t.Errorf("%s: the account has %d and %d bytes in use, the stream %d", storage, use.Memory, use.Store, info.State.Bytes)
-			}
+			r.until(fmt.Sprintf("the account uses the %d bytes of its stream in %s", info.State.Bytes, storage), func() bool { // and so here
+				var use api.AccountInfo
+				r.must(nc, "INFO", nil).into(t, &use)
+				all := info.State.Bytes * uint64(replicas)
+				if storage == api.MemoryStorage {
+					return use.Memory == all && use.Store == 0
+				}
+				return use.Store == all && use.Memory == 0
+			})
 			// Elsewhere in the account there is no room either, once that has been heard of.
 			other := cfg
 			other.Name, other.Subjects, other.Replicas = "OTHER", []string{"OTHER.>"}, 1
