@@ -203,7 +203,12 @@ func TestRow42_DeleteAndCreate(t *testing.T) {
 	if list[0].code() != 0 || list[1].code() != 0 {
 		t.Fatalf("%s, %s", list[0].raw, list[1].raw)
 	}
-	if info := r.info("R42"); info.State.Msgs != 0 || info.State.LastSeq != 0 || info.Config.Subjects[0] != "R42" {
+	var info *api.StreamInfo
+	r.until("the new stream answers", func() bool { // a server that is behind has the old one
+		info = r.info("R42")
+		return info.Config.Subjects[0] == "R42"
+	})
+	if info.State.Msgs != 0 || info.State.LastSeq != 0 {
 		t.Errorf("%+v", info)
 	}
 	r.next(deleted)
