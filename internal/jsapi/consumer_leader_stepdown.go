@@ -78,5 +78,5 @@ func (c *call) nextRunner(st *jetstream.Stream, now base.ReplicaID, wish *api.Pl
 	case len(others) == 0:
 		return 0, nil
 	}
-	return others[int(randomName(1)[0])%len(others)].ID, nil
+	return anyOf(others).ID, nil
 }

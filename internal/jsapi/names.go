@@ -1,6 +1,9 @@
 package jsapi
 
-import "crypto/rand"
+import (
+	"crypto/rand"
+	"encoding/binary"
+)
 
 const nameDigits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -12,4 +15,11 @@ func randomName(n int) string {
 		b[i] = nameDigits[int(x)%len(nameDigits)]
 	}
 	return string(b)
+}
+
+// anyOf is one of several, by chance; list is not empty.
+func anyOf[T any](list []T) T {
+	var b [8]byte
+	rand.Read(b[:])
+	return list[binary.LittleEndian.Uint64(b[:])%uint64(len(list))]
 }

@@ -47,8 +47,7 @@ func (c *call) streamCreate() {
 		c.fail(err)
 		return
 	}
-	raw, jerr := json.Marshal(cfg)
-	base.Assert(jerr == nil, "stream configuration can not be encoded: %v", jerr)
+	raw := encodeConfig(&cfg)
 	if exists, err := c.sameStream(&cfg, raw); err != nil {
 		c.fail(err)
 		return
@@ -77,6 +76,13 @@ func (c *call) readStream() (req api.StreamCreateRequest, err *apierr.Error) {
 		err = checkStreamEnums(&req.StreamConfig)
 	}
 	return req, err
+}
+
+// encodeConfig is a configuration as it is proposed.
+func encodeConfig(cfg *api.StreamConfig) json.RawMessage {
+	raw, err := json.Marshal(cfg)
+	base.Assert(err == nil, "stream configuration can not be encoded: %v", err)
+	return raw
 }
 
 // streamLimits are the account's and the server's limits for one stream.

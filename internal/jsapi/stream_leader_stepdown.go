@@ -46,7 +46,7 @@ func (c *call) heir(p *api.Placement, leader base.NodeID, members []base.NodeID)
 	case len(suitable) == 0:
 		return 0, apierr.JSClusterNoPeersErrF("no replacement peer connected")
 	}
-	return suitable[int(randomName(1)[0])%len(suitable)], nil
+	return anyOf(suitable), nil
 }
 
 // nodeSuits tells whether a node is in a cluster and has all tags.

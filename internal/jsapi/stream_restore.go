@@ -12,7 +12,6 @@ import (
 	"weir/internal/api"
 	"weir/internal/apierr"
 	"weir/internal/backup"
-	"weir/internal/base"
 	"weir/internal/jetstream"
 	"weir/internal/meta"
 	"weir/internal/router"
@@ -57,8 +56,7 @@ func (c *call) streamRestore() {
 		c.fail(err)
 		return
 	}
-	raw, jerr := json.Marshal(cfg)
-	base.Assert(jerr == nil, "stream configuration can not be encoded: %v", jerr)
+	raw := encodeConfig(&cfg)
 	cmd, err := c.placed(&cfg, raw)
 	if err != nil {
 		c.fail(err)

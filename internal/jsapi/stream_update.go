@@ -1,8 +1,6 @@
 package jsapi
 
 import (
-	"encoding/json"
-
 	"weir/internal/api"
 	"weir/internal/apierr"
 	"weir/internal/base"
@@ -65,8 +63,7 @@ func (c *call) plannedUpdate() (*meta.StreamUpdate, *apierr.Error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, jerr := json.Marshal(cfg)
-	base.Assert(jerr == nil, "stream configuration can not be encoded: %v", jerr)
+	raw := encodeConfig(&cfg)
 	cmd := &meta.StreamUpdate{
 		Account: c.Account, Name: have.Name, Config: raw, IfRevision: have.Revision,
 		Request: c.origin(), Limits: metaLimits(c.acc),
