@@ -41,9 +41,9 @@ func FuzzReceive(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		n := newNode(t, 9)
 		n.mesh.closed = true // so that nobody is dialed
-		n.mesh.peers[7] = new(peer)
 		conn, _ := net.Pipe()
 		l := &link{mesh: n.mesh, kind: linkData, node: 7, conn: conn, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+		n.mesh.peers[7] = &peer{data: l}
 		in := receiver{link: l, queueNames: make(names)}
 		in.inbound = n.router.Inbound(l, &in.batch)
 		rest, _, err := in.takeFrames(stream)

@@ -116,7 +116,7 @@ func checkName(c *api.ConsumerConfig, of *api.StreamConfig) *apierr.Error {
 	}
 	switch {
 	case size > MaxMetadataLen:
-		return apierr.JSConsumerMetadataLengthErrF(MaxMetadataLen)
+		return apierr.JSConsumerMetadataLengthErrF("128KB")
 	case c.Replicas < 0:
 		return apierr.JSReplicasCountCannotBeNegative
 	case c.Replicas > max(of.Replicas, 1):

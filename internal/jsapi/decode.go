@@ -18,6 +18,9 @@ func decode(body []byte, doc any) *apierr.Error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(doc); err != nil {
+		if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
+			return apierr.JSInvalidJSONErr(fmt.Sprintf("%v at offset %d", err, syntax.Offset))
+		}
 		return apierr.JSInvalidJSONErr(err)
 	}
 	var more json.RawMessage

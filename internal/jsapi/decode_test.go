@@ -13,6 +13,8 @@ func TestDecode(t *testing.T) {
 		`{"name":"W"}`:          "",
 		` {"name":"W"} `:        "",
 		`{"name":`:              "invalid JSON: unexpected EOF",
+		`{"name":}`:             "invalid JSON: invalid character '}' looking for beginning of value at offset 9",
+		`{"name":"W"]`:          "invalid JSON: invalid character ']' after object key:value pair at offset 12",
 		`{"name":"X","bad":1}`:  `invalid JSON: json: unknown field "bad"`,
 		`{"name":"W"} x`:        "invalid JSON: invalid character 'x' looking for beginning of value at offset 14",
 		`{"name":"W"}{}`:        "invalid JSON: more than one document at offset 14",

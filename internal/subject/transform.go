@@ -8,6 +8,10 @@ import (
 	"strings"
 )
 
+// maxDestination bounds the destination of a transform, each token of which may stand
+// for one as long as the subject that is mapped.
+const maxDestination = 4 << 10
+
 // The faults of a transform. Those of a function are wrapped with the token
 // that has them.
 var (
@@ -19,6 +23,7 @@ var (
 	errFewArguments    = fmt.Errorf("%w: not enough arguments passed to the function", errDestination)
 	errManyArguments   = fmt.Errorf("%w: too many arguments passed to the function", errDestination)
 	errBadArgument     = fmt.Errorf("%w: function argument is invalid or in the wrong format", errDestination)
+	errTooLong         = fmt.Errorf("%w: longer than %d bytes", errDestination, maxDestination)
 	errNoRandom        = fmt.Errorf("%w: random is not possible here", errDestination)
 )
 
@@ -74,6 +79,9 @@ func NewRandomTransform(src, dest string, intN func(n int) int) (*Transform, err
 	}
 	if dest == "" {
 		return t, nil
+	}
+	if len(dest) > maxDestination {
+		return nil, errTooLong
 	}
 	if strings.HasSuffix("."+dest, ".>") != (t.restAt >= 0) {
 		return nil, ErrBadSubject

@@ -1,6 +1,9 @@
 package subject
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestTransform compares with what the established server's mapping does.
 func TestTransform(t *testing.T) {
@@ -75,6 +78,7 @@ func TestTransformErrors(t *testing.T) {
 		{"*", "a.{{partition()}}", "invalid mapping destination: function argument is invalid or in the wrong format in {{partition()}}"},
 		{"*", "a.{{partition(10,2)}}", "invalid mapping destination: wildcard index out of range in {{partition(10,2)}}: [2]"},
 		{"*", "a.{{left(2,1)}}", "invalid mapping destination: wildcard index out of range in {{left(2,1)}}: [2]"},
+		{"*", strings.Repeat("$1.", 2000) + "x", "invalid mapping destination: longer than 4096 bytes"},
 		{"*", "a.{{random(2)}}", "invalid mapping destination: random is not possible here in {{random(2)}}"},
 	} {
 		if _, err := NewTransform(c.src, c.dest); err == nil || err.Error() != c.want {
